@@ -1,0 +1,64 @@
+"""The decision of a search: integers and block names, as JSON on disk."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rtseg_jax.architecture.network_spec import NetworkSpec
+from rtseg_jax.errors import UserError
+
+PATHS = ("skip", "lir", "mhsa")
+MIXED = "mixed"  # both operators, averaged: the supernet itself
+
+
+@dataclasses.dataclass(frozen=True)
+class ArchSpec:
+    """A network with one decision for every choice of its search space.
+
+    Attributes:
+      network: the supernet that it was cut out of.
+      widths: kept indicators of every searched group.
+      paths: what stands in every mixed block: skip, lir, mhsa, or mixed (the average of both operators).
+    """
+
+    network: NetworkSpec
+    widths: Mapping[str, int]
+    paths: Mapping[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary of plain values."""
+        return {
+            "network": dataclasses.asdict(self.network),
+            "widths": dict(self.widths),
+            "paths": dict(self.paths),
+        }
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> "ArchSpec":
+        """Inverse of `to_json`."""
+        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in value["network"].items()}
+        return ArchSpec(NetworkSpec(**fields), dict(value["widths"]), dict(value["paths"]))
+
+    def save(self, path: Path) -> None:
+        """Writes the file whole or not at all."""
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(self.to_json(), indent=2) + "\n")
+        temporary.rename(path)
+
+    @staticmethod
+    def load(path: Path) -> "ArchSpec":
+        """Reads a file written by `save`; raises `UserError` if it is missing or is something else."""
+        try:
+            return ArchSpec.from_json(json.loads(path.read_text()))
+        except FileNotFoundError as error:
+            raise UserError(f"{path}: no such file; a search writes it when it has decided") from error
+        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{path}: not an architecture file ({error}); name one written by a search") from error
+
+    @property
+    def digest(self) -> str:
+        """Twelve hexadecimal digits that identify the architecture."""
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:12]
