@@ -1,0 +1,1 @@
+"""Scores of label maps: confusion matrix and intersection over union."""

@@ -1,0 +1,210 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from rtseg_jax.errors import UserError
+from rtseg_jax.training.losses import (
+    VOID,
+    LossSpec,
+    cross_entropy,
+    distillation,
+    inverse_log_weights,
+    median_frequency_weights,
+    ohem_cross_entropy,
+    segmentation_losses,
+    total_loss,
+)
+
+LABELS = jnp.array([[[0, 1, VOID], [2, 2, 0]]], jnp.uint8)
+
+
+@pytest.fixture
+def logits(key):
+    return 3 * jax.random.normal(key, (1, 2, 3, 3))
+
+
+def binary_logits(losses, labels):
+    """Two-class logits of a 1 × 1 × n picture whose pixels have the given losses."""
+    right = np.exp(-np.asarray(losses))
+    probability_of_one = np.where(np.asarray(labels) == 1, right, 1 - right)
+    return jnp.log(jnp.stack([1 - probability_of_one, probability_of_one], axis=-1))[None, None]
+
+
+def test_cross_entropy_is_the_mean_over_labelled_pixels(logits):
+    # Uniform logits: every labelled pixel costs log 3, void none, and the mean divides by 5, not 6.
+    np.testing.assert_allclose(cross_entropy(jnp.zeros((1, 2, 3, 3)), LABELS), np.log(3), rtol=1e-6)
+    valid = np.asarray(LABELS != VOID)
+    expected = optax.softmax_cross_entropy_with_integer_labels(logits[valid], LABELS[valid].astype(int)).mean()
+    np.testing.assert_allclose(cross_entropy(logits, LABELS), expected, rtol=1e-6)
+
+
+def test_cross_entropy_gradient_by_hand(logits):
+    gradient = jax.grad(cross_entropy)(logits, LABELS)
+    expected = (jax.nn.softmax(logits) - jax.nn.one_hot(LABELS, 3)) / 5
+    expected = jnp.where((LABELS == VOID)[..., None], 0.0, expected)
+    np.testing.assert_allclose(gradient, expected, atol=1e-6)
+
+
+def test_class_weights_divide_by_their_sum(logits):
+    weights = jnp.array([1.0, 0.5, 4.0])
+    pixel = -np.take_along_axis(np.asarray(jax.nn.log_softmax(logits)), np.minimum(LABELS, 2)[..., None], -1)[..., 0]
+    scale = np.array([[[1.0, 0.5, 0.0], [4.0, 4.0, 1.0]]])
+    expected = (scale * pixel).sum() / 10.5
+    np.testing.assert_allclose(cross_entropy(logits, LABELS, class_weights=weights), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, ohem_cross_entropy])
+@pytest.mark.parametrize("weights", [None, jnp.array([1.0, 0.5, 4.0])])
+def test_an_all_void_batch_gives_zero_and_no_gradient(loss, weights, logits):
+    value, gradient = jax.jit(jax.value_and_grad(lambda z: loss(z, jnp.full((1, 2, 3), VOID), class_weights=weights)))(
+        logits
+    )
+    assert value == 0
+    np.testing.assert_array_equal(gradient, jnp.zeros_like(logits))
+
+
+def test_only_classes_of_weight_zero_gives_zero(logits):
+    labels = jnp.ones((1, 2, 3), jnp.int32)
+    assert cross_entropy(logits, labels, class_weights=jnp.array([1.0, 0.0, 1.0])) == 0
+
+
+@pytest.mark.parametrize("bad", [3, 254, -1])
+def test_a_label_that_is_no_class_is_loud(bad, logits):
+    labels = LABELS.astype(jnp.int32).at[0, 0, 0].set(bad)
+    assert jnp.isnan(cross_entropy(logits, labels))
+    assert jnp.isnan(ohem_cross_entropy(logits, labels))
+
+
+def test_losses_of_bfloat16_logits_are_float32_sums():
+    # In bfloat16 a sum of 4,096 equal terms stops growing at 256 of them.
+    logits, labels = jnp.zeros((1, 64, 64, 2), jnp.bfloat16), jnp.zeros((1, 64, 64), jnp.uint8)
+    for loss in (cross_entropy(logits, labels), ohem_cross_entropy(logits, labels)):
+        assert loss.dtype == jnp.float32
+        np.testing.assert_allclose(loss, np.log(2), rtol=1e-4)
+    assert distillation(logits, logits).dtype == jnp.float32
+
+
+def test_ohem_keeps_the_pixels_above_the_threshold():
+    labels = jnp.array([[[0, 1, 0, 1, 0, VOID]]])
+    losses = [2.0, 1.0, 0.5, 0.1, 0.2, 9.0]  # −log 0.7 = 0.357: three are hard, the void one is not one of them
+    loss = ohem_cross_entropy(binary_logits(losses, labels[0, 0]), labels, min_kept=0.2)
+    np.testing.assert_allclose(loss, (2.0 + 1.0 + 0.5) / 3, rtol=1e-5)
+
+
+def test_ohem_keeps_at_least_the_hardest_share():
+    labels = jnp.array([[[0, 1, 0, 1, 0, VOID]]])
+    losses = [0.5, 0.3, 0.2, 0.1, 0.05, 9.0]  # one is hard, ⌈0.5 · 5⌉ = 3 are wanted
+    loss = ohem_cross_entropy(binary_logits(losses, labels[0, 0]), labels, min_kept=0.5)
+    np.testing.assert_allclose(loss, (0.5 + 0.3 + 0.2) / 3, rtol=1e-5)
+
+
+def test_ohem_learns_from_a_single_labelled_pixel():
+    labels = jnp.array([[[0, VOID, VOID, VOID]]])
+    logits = binary_logits([0.1, 5.0, 5.0, 5.0], labels[0, 0])
+    value, gradient = jax.value_and_grad(ohem_cross_entropy)(logits, labels)  # 1/16 of one pixel is rounded up
+    np.testing.assert_allclose(value, 0.1, rtol=1e-5)
+    assert jnp.abs(gradient[0, 0, 0]).min() > 0
+    np.testing.assert_array_equal(gradient[0, 0, 1:], jnp.zeros((3, 2)))
+
+
+def test_ohem_ties_share_the_last_places():
+    labels = jnp.zeros((1, 1, 4), jnp.int32)
+    logits = binary_logits([0.3, 0.2, 0.2, 0.1], labels[0, 0])
+    # Two places: the hardest pixel has one, the two tied share the other.
+    value, gradient = jax.value_and_grad(lambda z: ohem_cross_entropy(z, labels, min_kept=0.5))(logits)
+    np.testing.assert_allclose(value, (0.3 + 0.2) / 2, rtol=1e-5)
+    slope = 1 - np.exp(-np.array([0.3, 0.2, 0.2, 0.1]))
+    np.testing.assert_allclose(gradient[0, 0, :, 1], slope * [0.5, 0.25, 0.25, 0.0], atol=1e-6)
+
+
+def test_ohem_with_everything_kept_is_cross_entropy(logits):
+    np.testing.assert_allclose(
+        ohem_cross_entropy(logits, LABELS, min_kept=1.0), cross_entropy(logits, LABELS), rtol=1e-6
+    )
+
+
+def test_ohem_counts_pixels_of_the_whole_sharded_batch(key):
+    labels = jnp.concatenate([jnp.full((1, 4, 4), VOID), jnp.zeros((1, 4, 4), jnp.int32)])
+    logits = jax.random.normal(key, (2, 4, 4, 3))
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    sharded = jax.device_put((logits, labels), jax.NamedSharding(mesh, jax.P("data")))
+    for loss in (cross_entropy, ohem_cross_entropy):
+        np.testing.assert_allclose(jax.jit(loss)(*sharded), loss(logits, labels), rtol=1e-6)
+
+
+def test_distillation_is_student_first():
+    student, teacher = np.array([0.7, 0.2, 0.1]), np.array([0.2, 0.3, 0.5])
+    expected = np.sum(student * np.log(student / teacher))
+    logits = [jnp.broadcast_to(jnp.log(p)[None, None, None], (1, 2, 2, 3)) for p in (student, teacher)]
+    np.testing.assert_allclose(distillation(*logits), expected, rtol=1e-5)
+    np.testing.assert_allclose(distillation(logits[0], logits[0]), 0, atol=1e-7)
+
+
+def test_distillation_teaches_only_the_student(logits):
+    student, teacher = jax.grad(distillation, argnums=(0, 1))(logits, logits[:, ::-1])
+    assert jnp.abs(student).max() > 0
+    np.testing.assert_array_equal(teacher, jnp.zeros_like(teacher))
+
+
+def make_outputs(key, heads):
+    keys = jax.random.split(key, heads + 1)
+    maps = [jax.random.normal(k, (1, 2, 3, 3)) for k in keys]
+    return {"logits": maps[0], "auxiliary": tuple(maps[1:])}
+
+
+def test_segmentation_losses_sum_heads_and_average_distillation(key):
+    outputs, teacher = make_outputs(key, 2), make_outputs(jax.random.key(1), 2)
+    losses = segmentation_losses(outputs, LABELS, teacher, LossSpec())
+    assert set(losses) == {"segmentation", "auxiliary", "distillation"}
+    first, second = outputs["auxiliary"]
+    np.testing.assert_allclose(losses["segmentation"], cross_entropy(outputs["logits"], LABELS), rtol=1e-6)
+    expected = cross_entropy(first, LABELS) + cross_entropy(second, LABELS)
+    np.testing.assert_allclose(losses["auxiliary"], expected, rtol=1e-6)
+    pairs = [(outputs["logits"], teacher["logits"]), *zip(outputs["auxiliary"], teacher["auxiliary"], strict=True)]
+    np.testing.assert_allclose(losses["distillation"], np.mean([distillation(*pair) for pair in pairs]), rtol=1e-6)
+
+
+def test_segmentation_losses_without_heads_or_teacher(key):
+    losses = segmentation_losses(make_outputs(key, 0), LABELS, None, LossSpec())
+    assert set(losses) == {"segmentation", "auxiliary"}
+    assert losses["auxiliary"] == 0
+
+
+def test_segmentation_losses_follow_the_spec(key):
+    outputs = make_outputs(key, 1)
+    spec = LossSpec(ohem=True, ohem_threshold=0.1, ohem_min_kept=0.3, class_weights=(1.0, 0.5, 4.0))
+    losses, weights = segmentation_losses(outputs, LABELS, None, spec), jnp.array([1.0, 0.5, 4.0])
+    expected = ohem_cross_entropy(outputs["logits"], LABELS, threshold=0.1, min_kept=0.3, class_weights=weights)
+    np.testing.assert_allclose(losses["segmentation"], expected, rtol=1e-6)
+    expected = cross_entropy(outputs["auxiliary"][0], LABELS, class_weights=weights)
+    np.testing.assert_allclose(losses["auxiliary"], expected, rtol=1e-6)
+
+
+def test_total_loss_weighs_what_is_there():
+    losses = {"segmentation": 2.0, "auxiliary": 3.0, "distillation": 5.0, "latency": 7.0}
+    losses = {name: jnp.float32(value) for name, value in losses.items()}
+    np.testing.assert_allclose(total_loss(losses, LossSpec()), 2 + 3 + 0.001 * 5 + 0.01 * 7, rtol=1e-6)
+    del losses["latency"]
+    np.testing.assert_allclose(total_loss(losses, LossSpec(gamma=0.5, lam=1.0)), 2 + 1.5 + 5, rtol=1e-6)
+    with pytest.raises(KeyError, match="typo"):
+        total_loss({"typo": jnp.float32(1)}, LossSpec())
+
+
+@pytest.mark.parametrize("settings", [{"ohem_threshold": 0.0}, {"ohem_min_kept": 20.0}, {"class_weights": (1.0, -1.0)}])
+def test_a_spec_out_of_range_is_refused(settings):
+    with pytest.raises(UserError, match=next(iter(settings))):
+        LossSpec(**settings)
+
+
+def test_median_frequency_weights_by_hand():
+    # Median of the present 10, 20, 40 is 20.
+    np.testing.assert_allclose(median_frequency_weights(np.array([10, 0, 20, 40])), [2, 1, 1, 0.5])
+    np.testing.assert_array_equal(median_frequency_weights(np.zeros(3, int)), np.ones(3))
+
+
+def test_inverse_log_weights_by_hand():
+    weights = inverse_log_weights(np.array([0, 25, 75]))
+    np.testing.assert_allclose(weights, 1 / np.log([1.02, 1.27, 1.77]))
+    np.testing.assert_allclose(inverse_log_weights(np.zeros(2, int)), 1 / np.log(1.02))
