@@ -1,0 +1,65 @@
+"""A run's history: one JSON object per line, put on one time axis.
+
+A row has `phase` and `step` and whatever was measured then: `losses` {name: value}, `latency_ms`, `miou` (share in
+[0, 1]), `kept` {group: [kept, total]}, `paths` {block: [p_skip, p_lir, p_mhsa]}. A plot uses the rows that have what it
+shows.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+
+
+def read_history(path: str | Path) -> list[Row]:
+    """Rows of a JSON-lines file, empty if there is none yet."""
+    path = Path(path)
+    if not path.exists():
+        return []
+    # Only complete lines: the last one may be in the middle of being written.
+    return [json.loads(line) for line in path.read_text().split("\n")[:-1] if line.strip()]
+
+
+@dataclasses.dataclass(frozen=True)
+class Timeline:
+    """Rows in order with their position on an axis that puts the phases one after the other."""
+
+    points: tuple[tuple[int, Row], ...]
+    starts: dict[str, int]
+    """Where each phase begins."""
+
+    def names(self, key: str) -> list[str]:
+        """The names that occur under `key` in any row, in the order of their first row."""
+        return list(dict.fromkeys(name for _, row in self.points for name in row.get(key, ())))
+
+    def series(self, *keys: str, phase: str | None = None) -> tuple[list[int], list[Any]]:
+        """Positions and values of the rows (of one phase) that have a value at `row[keys[0]][keys[1]]…`."""
+        pairs = [(x, _lookup(row, keys)) for x, row in self.points if phase in (None, row["phase"])]
+        return [x for x, value in pairs if value is not None], [value for _, value in pairs if value is not None]
+
+
+def timeline(history: Iterable[Row]) -> Timeline:
+    """Order rows by phase (as first seen) and by step, which counts from the beginning of its phase.
+
+    Rows of the same step are joined. After a resume a step may be there twice: the later value holds.
+    """
+    phases: dict[str, dict[int, Row]] = {}
+    for row in history:
+        steps = phases.setdefault(row["phase"], {})
+        steps[row["step"]] = steps.get(row["step"], {}) | row
+    points, starts, offset = [], {}, 0
+    for phase, steps in phases.items():
+        starts[phase] = offset
+        points += [(offset + step, steps[step]) for step in sorted(steps)]
+        offset += max(steps)
+    return Timeline(tuple(points), starts)
+
+
+def _lookup(row: Row, keys: Iterable[str]) -> Any:
+    value: Any = row
+    for key in keys:
+        value = None if value is None else value.get(key)
+    return value

@@ -1,0 +1,129 @@
+"""One picture to judge a prediction by: image, truth, prediction and wrong pixels side by side, with a legend."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Integer, UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+from rtseg_jax.visualization.palette import VOID, VOID_COLOR, Color, Palette, colorize
+
+PANEL_WIDTH = 480  # smaller inputs are enlarged by a whole factor to at least this, so that text has room
+OPACITY = 0.6
+WRONG_COLOR = (230, 30, 30)
+INK, PAPER = (20, 20, 20), (255, 255, 255)
+
+
+def comparison_picture(
+    image: UInt8[np.ndarray, "h w 3"],
+    truth: Integer[np.ndarray, "h w"] | None,
+    prediction: Integer[np.ndarray, "h w"],
+    class_names: Sequence[str],
+    palette: Palette,
+) -> Image.Image:
+    """Image | truth | prediction | wrong pixels, titled, above a legend of the classes that occur.
+
+    Without truth (pictures from the user) only image | prediction. Void pixels are dark in truth and in wrong pixels.
+    """
+    panels = {"image": image, "prediction": blend(image, prediction, palette)}
+    if truth is not None:
+        wrong, scored = wrong_pixels(truth, prediction), truth != VOID
+        share = 100 * wrong.sum() / max(1, scored.sum())
+        panels = {
+            "image": image,
+            "truth": blend(image, truth, palette),
+            "prediction": panels["prediction"],
+            f"wrong pixels: {share:.1f} %": error_map(image, wrong, scored),
+        }
+    scale = math.ceil(PANEL_WIDTH / image.shape[1])
+    row = _titled_row({title: _enlarge(panel, scale) for title, panel in panels.items()})
+    return _stack(row, _legend(legend_entries(truth, prediction, class_names, palette), row.width, _text_size(row)))
+
+
+def blend(
+    image: UInt8[np.ndarray, "h w 3"], labels: Integer[np.ndarray, "h w"], palette: Palette
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The image tinted with its classes' colours."""
+    return _mix(image, colorize(labels, palette))
+
+
+def wrong_pixels(truth: Integer[np.ndarray, "h w"], prediction: Integer[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """Labelled pixels whose predicted class is another."""
+    return (truth != VOID) & (truth != prediction)
+
+
+def error_map(
+    image: UInt8[np.ndarray, "h w 3"], wrong: Bool[np.ndarray, "h w"], scored: Bool[np.ndarray, "h w"]
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The image in pale grey with wrong pixels red and pixels that are not scored dark."""
+    grey = np.repeat(image.mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2)
+    tint = np.where(wrong[..., None], WRONG_COLOR, np.where(scored[..., None], PAPER, VOID_COLOR)).astype(np.uint8)
+    return np.where(wrong[..., None], _mix(grey, tint, 0.85), _mix(grey, tint))
+
+
+def legend_entries(
+    truth: Integer[np.ndarray, "h w"] | None,
+    prediction: Integer[np.ndarray, "h w"],
+    class_names: Sequence[str],
+    palette: Palette,
+) -> list[tuple[str, Color]]:
+    """Name and colour of exactly the classes that occur in truth or prediction, in class order; void last."""
+    occurring = set(np.unique(prediction).tolist())
+    if truth is not None:
+        occurring |= set(np.unique(truth).tolist())
+    entries = [(class_names[label], palette[label]) for label in sorted(occurring - {VOID})]
+    return entries + ([("not labelled", VOID_COLOR)] if VOID in occurring else [])
+
+
+def _mix(
+    image: UInt8[np.ndarray, "h w 3"], color: UInt8[np.ndarray, "h w 3"], opacity: float = OPACITY
+) -> UInt8[np.ndarray, "h w 3"]:
+    return ((1 - opacity) * image + opacity * color).round().astype(np.uint8)
+
+
+def _enlarge(panel: UInt8[np.ndarray, "h w 3"], scale: int) -> Image.Image:
+    # Nearest: label edges stay where they are.
+    return Image.fromarray(panel).resize((panel.shape[1] * scale, panel.shape[0] * scale), Image.Resampling.NEAREST)
+
+
+def _text_size(row: Image.Image) -> int:
+    """Proportional to the picture, so that text stays readable when a page shows the picture at its own width."""
+    return max(18, row.width // 90)
+
+
+def _titled_row(panels: dict[str, Image.Image]) -> Image.Image:
+    width, height = next(iter(panels.values())).size
+    gap = max(4, width // 100)
+    row = Image.new("RGB", (len(panels) * (width + gap) - gap, 1), PAPER)
+    size = _text_size(row)
+    header = round(1.8 * size)
+    row = row.resize((row.width, header + height))
+    draw, font = ImageDraw.Draw(row), ImageFont.load_default(size)
+    for number, (title, panel) in enumerate(panels.items()):
+        left = number * (width + gap)
+        draw.text((left + width / 2, header / 2), title, INK, font, anchor="mm")
+        row.paste(panel, (left, header))
+    return row
+
+
+def _legend(entries: list[tuple[str, Color]], width: int, size: int) -> Image.Image:
+    """Swatches and names, in columns wide enough for the longest name."""
+    font = ImageFont.load_default(size)
+    line, swatch = round(1.7 * size), round(1.1 * size)
+    cell = max((font.getlength(name) for name, _ in entries), default=0) + swatch + 2 * size
+    columns = max(1, int((width - size) // cell))
+    legend = Image.new("RGB", (width, line * math.ceil(len(entries) / columns) + size), PAPER)
+    draw = ImageDraw.Draw(legend)
+    for number, (name, color) in enumerate(entries):
+        left, top = size / 2 + number % columns * cell, size / 2 + number // columns * line
+        draw.rectangle((left, top, left + swatch, top + swatch), fill=color, outline=INK)
+        draw.text((left + swatch + size / 2, top + swatch / 2), name, INK, font, anchor="lm")
+    return legend
+
+
+def _stack(top: Image.Image, bottom: Image.Image) -> Image.Image:
+    stacked = Image.new("RGB", (top.width, top.height + bottom.height), PAPER)
+    stacked.paste(top, (0, 0))
+    stacked.paste(bottom, (0, top.height))
+    return stacked

@@ -1,0 +1,95 @@
+"""The page a run leaves behind: a table of results, pictures, plots."""
+
+import html
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from rtseg_jax.visualization import plots
+from rtseg_jax.visualization.history import read_history
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 1200px; margin: 2em auto; padding: 0 1em; color: #222 }
+table { border-collapse: collapse } th, td { padding: .3em .8em; border-bottom: 1px solid #ddd; text-align: right }
+th:first-child, td:first-child { text-align: left } img { max-width: 100% } figure { margin: 0 0 2em }
+"""
+
+
+def write_report(
+    report_dir: str | Path,
+    history_path: str | Path,
+    results: Sequence[Mapping[str, Any]],
+    pictures: Mapping[str, Image.Image],
+    *,
+    target_ms: float | None = None,
+) -> Path:
+    """Write every plot and picture as PNG and `index.html`, which shows them; returns the page's path.
+
+    `results` is one row per network: `name`, `miou` (share), `latency_ms`, and whatever else the table should show.
+    `pictures` maps captions to pictures. Files of an earlier report are replaced, each at once.
+    """
+    report_dir = Path(report_dir)
+    report_dir.mkdir(parents=True, exist_ok=True)
+    history = read_history(history_path)
+    figures = {
+        "results": plots.plot_results_table(results),
+        "miou": plots.plot_phase_miou(history),
+        "latency": plots.plot_latency(history, target_ms),
+        "losses": plots.plot_losses(history),
+        "channels": plots.plot_channels(history),
+        "paths": plots.plot_paths(history),
+    }
+    shown = {}
+    for number, (caption, picture) in enumerate(pictures.items()):
+        shown[f"picture_{number:02}_{_slug(caption)}.png"] = caption
+        _replace(report_dir / list(shown)[-1], lambda path, picture=picture: picture.save(path, "PNG"))
+    for name, figure in figures.items():
+        shown[f"{name}.png"] = name
+        _replace(report_dir / f"{name}.png", lambda path, figure=figure: figure.savefig(path, format="png"))
+    page = report_dir / "index.html"
+    _replace(page, lambda path: path.write_text(_page(results, shown), encoding="utf-8"))
+    return page
+
+
+def _page(results: Sequence[Mapping[str, Any]], shown: Mapping[str, str]) -> str:
+    figures = "\n".join(
+        f'<figure><figcaption>{html.escape(caption)}</figcaption><a href="{file}"><img src="{file}" '
+        f'alt="{html.escape(caption)}"></a></figure>'
+        for file, caption in shown.items()
+    )
+    return (
+        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>RTSeg run</title><style>{STYLE}</style>\n'
+        f"<h1>RTSeg run</h1>\n{_table(results)}\n{figures}\n</html>\n"
+    )
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+    if not rows:
+        return "<p>No results yet.</p>"
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    lines = ["".join(f"<th>{html.escape(column)}</th>" for column in columns)]
+    lines += ["".join(f"<td>{html.escape(_cell(column, row.get(column)))}</td>" for column in columns) for row in rows]
+    return "<table>\n" + "\n".join(f"<tr>{line}</tr>" for line in lines) + "\n</table>"
+
+
+def _cell(column: str, value: Any) -> str:
+    if value is None:
+        return "–"
+    if column == "miou":
+        return f"{100 * value:.1f} %"
+    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _slug(caption: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", caption.lower()).strip("_")[:40]
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Write to a temporary name and rename: a reader sees the old file or the new one, never a part."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    write(temporary)
+    os.replace(temporary, path)
