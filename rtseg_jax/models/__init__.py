@@ -1,0 +1,5 @@
+"""The Flax interpreter of a declaration."""
+
+from rtseg_jax.models.network import Architecture, Outputs, SegmentationNetwork
+
+__all__ = ["Architecture", "Outputs", "SegmentationNetwork"]

@@ -1,0 +1,105 @@
+"""Networks as Flax modules: supernet, searched network and baseline are one interpreter of three declarations."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypedDict
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from rtseg_jax import architecture as declaration
+from rtseg_jax.architecture import Block, Mixed
+from rtseg_jax.models.convolution import Lowering
+from rtseg_jax.models.operators import Context, Map, apply_op
+
+
+class Architecture(NamedTuple):
+    """One sample of the search space.
+
+    Attributes:
+      masks: 0/1 per indicator, by group name.
+      paths: weights of (skip, lir, mhsa), by mixed block; one-hot when sampled.
+    """
+
+    masks: Mapping[str, Float[Array, " g"]]
+    paths: Mapping[str, Float[Array, " 3"]]
+
+
+class Outputs(TypedDict):
+    """Logits at the size of the image: of the network, and of its auxiliary heads where they were asked for."""
+
+    logits: Float[Array, "b h w k"]
+    auxiliary: tuple[Float[Array, "b h w k"], ...]
+
+
+class BlockModule(nn.Module):
+    """One block of a declaration: takes the tensors that the block reads, returns the one that it writes."""
+
+    block: Block
+    dtype: Any
+    lowering: Lowering
+
+    @nn.compact
+    def __call__(self, inputs: list[Map], masks: Mapping[str, jax.Array] | None, *, train: bool) -> Map:
+        """Runs the operators; `inputs` in the order of `block.inputs`."""
+        context = Context(masks, train, self.dtype, self.lowering)
+        values = dict(zip(self.block.inputs, inputs, strict=True))
+        for op in self.block.ops:
+            values[op.output] = apply_op(op, [values[tensor] for tensor in op.inputs], context)
+        return values[self.block.output]
+
+
+class SegmentationNetwork(nn.Module):
+    """Dual-branch segmentation network.
+
+    Attributes:
+      network: the declaration.
+      dtype: of the computation; parameters, batch statistics and logits are float32.
+      lowering: how operators are expressed, see `models.convolution`.
+    """
+
+    network: declaration.Network
+    dtype: Any = jnp.float32
+    lowering: Lowering = "native"
+
+    @nn.compact
+    def __call__(
+        self,
+        images: Float[Array, "b h w 3"],
+        architecture: Architecture | None = None,
+        *,
+        train: bool = False,
+        auxiliary: bool = False,
+    ) -> Outputs:
+        """Maps normalized images to logits.
+
+        Args:
+          images: normalized pictures, any height and width.
+          architecture: sample to run; None runs the network as declared, mixed blocks averaging their operators.
+          train: batch statistics and dropout are those of training.
+          auxiliary: whether to run the auxiliary heads.
+        """
+        values = {self.network.image: images.astype(self.dtype)}
+        masks = None if architecture is None else architecture.masks
+
+        def run(block: Block) -> Map:
+            module = BlockModule(block, self.dtype, self.lowering, name=block.name)
+            return module([values[tensor] for tensor in block.inputs], masks, train=train)
+
+        for block in self.network.blocks:
+            if isinstance(block, Mixed):
+                weights = None if architecture is None else architecture.paths[block.name]
+                values[block.output] = self._mix(values[block.input], [run(path) for _, path in block.paths], weights)
+            else:
+                values[block.output] = run(block)
+        heads = [run(block) for block in self.network.auxiliary] if auxiliary else []
+        logits = values[self.network.blocks[-1].output]  # type: ignore[union-attr]
+        return Outputs(logits=logits.astype(jnp.float32), auxiliary=tuple(head.astype(jnp.float32) for head in heads))
+
+    def _mix(self, skip: Map, outputs: list[Map], weights: Float[Array, " 3"] | None) -> Map:
+        """Equation 7: h_s·skip + h_l·LIR + h_m·MHSA; without weights the average of the two operators."""
+        if weights is None:
+            return sum(outputs[1:], outputs[0]) / len(outputs)
+        cast = weights.astype(self.dtype)
+        return sum((cast[i] * x for i, x in enumerate([skip, *outputs])), jnp.zeros_like(skip))

@@ -1,0 +1,1 @@
+"""From trainable indicators to a decided, sliced network."""

@@ -1,0 +1,83 @@
+"""The trainable architecture, and samples of it."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from rtseg_jax.architecture import PATHS, Group, Network, graph
+from rtseg_jax.models import Architecture
+from rtseg_jax.search.estimators import binarize, sample_path
+
+INITIAL_INDICATOR = 1.0
+INITIAL_SPREAD = 0.25  # equal indicators get equal latency gradients and would flip together
+
+
+class ArchParams(NamedTuple):
+    """What the search trains.
+
+    Attributes:
+      widths: indicators, by group.
+      paths: logits of (skip, lir, mhsa), by mixed block.
+    """
+
+    widths: Mapping[str, Float[Array, " g"]]
+    paths: Mapping[str, Float[Array, " 3"]]
+
+
+def initialize(network: Network, params: Mapping[str, Any], seed: int) -> ArchParams:
+    """Indicators around 1, spread by the rank of each channel's importance in the trained supernet; even paths.
+
+    Importance is the mean |batch-norm scale| of what writes the channel, or its kernel's norm where there is no batch
+    norm (ours); equals are told apart by a seeded permutation.
+    """
+    rng = np.random.default_rng(seed)
+    importance = _importance(network, params)
+    widths = {}
+    for group in network.searched_groups:
+        order = np.lexsort((rng.permutation(group.size), importance[group.name]))
+        offsets = np.linspace(-INITIAL_SPREAD, INITIAL_SPREAD, group.size)
+        indicators = np.empty(group.size, np.float32)
+        indicators[order] = INITIAL_INDICATOR + offsets
+        widths[group.name] = jnp.asarray(indicators)
+    return ArchParams(widths, {mixed.name: jnp.zeros(len(PATHS)) for mixed in network.mixed_blocks})
+
+
+def _importance(network: Network, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    found: dict[str, list[np.ndarray]] = {}
+    for block in network.plain_blocks:
+        for op in block.ops:
+            if isinstance(op, graph.Conv | graph.ConvTranspose):
+                (group,) = op.output.groups
+                found.setdefault(group.name, []).append(_op_importance(op, params[block.name][op.name], group))
+    return {name: np.mean(values, axis=0) for name, values in found.items()}
+
+
+def _op_importance(op: graph.Op, params: Mapping[str, Any], group: Group) -> np.ndarray:
+    if "norm" in params:
+        per_channel = np.abs(np.asarray(params["norm"]["scale"]))
+    else:
+        per_channel = np.sqrt(np.square(np.asarray(params["kernel"])).sum((0, 1, 2)))
+    return per_channel.reshape(group.size, group.unit).mean(-1)
+
+
+def width_masks(network: Network, widths: Mapping[str, Float[Array, " g"]]) -> dict[str, Float[Array, " g"]]:
+    """Masks of every searched group, with straight-through gradients."""
+    return {group.name: binarize(widths[group.name], group.floor, group.multiple) for group in network.searched_groups}
+
+
+def sample(network: Network, arch_params: ArchParams, key: jax.Array, temperature: Float[Array, ""]) -> Architecture:
+    """One sample: thresholded widths, one Gumbel-softmax path per mixed block (its noise from `key`)."""
+    names = sorted(arch_params.paths)
+    keys = jax.random.split(key, max(1, len(names)))
+    noise = {name: jax.random.gumbel(k, (len(PATHS),)) for name, k in zip(names, keys, strict=False)}
+    paths = {name: sample_path(arch_params.paths[name], noise[name], temperature) for name in names}
+    return Architecture(width_masks(network, arch_params.widths), paths)
+
+
+def path_probabilities(arch_params: ArchParams) -> dict[str, Float[Array, " 3"]]:
+    """Softmax of the path logits: the weights of the latency term."""
+    return {name: jax.nn.softmax(logits) for name, logits in arch_params.paths.items()}

@@ -1,0 +1,195 @@
+"""The decision: from indicators and logits to an `ArchSpec` inside the latency target."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rtseg_jax.architecture import MIXED, PATHS, ArchSpec, Group, Network, NetworkSpec
+from rtseg_jax.errors import UserError
+from rtseg_jax.search.arch_params import ArchParams
+
+LANDING = (0.98, 1.0)  # predicted latency of the decision over the target
+PATH_WEIGHTS = {"skip": (1.0, 0.0, 0.0), "lir": (0.0, 1.0, 0.0), "mhsa": (0.0, 0.0, 1.0), MIXED: (0.0, 1.0, 1.0)}
+
+Kept = Mapping[str, int]
+Paths = Mapping[str, str]
+NetworkLatency = Callable[[Mapping[str, jax.Array], Mapping[str, jax.Array]], jax.Array]
+"""(kept indicators by group, path weights by mixed block) → milliseconds."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Decision:
+    """A decided architecture.
+
+    Attributes:
+      spec: the architecture.
+      kept: indices of the kept indicators, by group.
+      latency_ms: predicted.
+      warnings: what a user should know, with what to change.
+    """
+
+    spec: ArchSpec
+    kept: Mapping[str, np.ndarray]
+    latency_ms: float
+    warnings: tuple[str, ...]
+
+
+def full_widths(network: Network) -> dict[str, int]:
+    """All indicators of every searched group."""
+    return {group.name: group.size for group in network.searched_groups}
+
+
+def live_groups(network: Network, paths: Paths) -> tuple[Group, ...]:
+    """Searched groups that exist once the paths are taken."""
+    dead: set[Group] = set()
+    live: set[Group] = set()
+    for choice, block in network.walk():
+        groups = {group for op in block.ops for group in op.output.groups if group.searched}
+        taken = choice is None or paths[choice[0]] in (choice[1], MIXED)
+        (live if taken else dead).update(groups)
+    return tuple(group for group in network.searched_groups if group in live)
+
+
+def make_spec(spec: NetworkSpec, network: Network, widths: Kept, paths: Paths) -> ArchSpec:
+    """An `ArchSpec` of what the paths leave alive."""
+    return ArchSpec(spec, {group.name: int(widths[group.name]) for group in live_groups(network, paths)}, dict(paths))
+
+
+class LatencyOf:
+    """Predicted milliseconds of concrete decisions."""
+
+    def __init__(self, network: Network, latency: NetworkLatency):
+        self._full = full_widths(network)
+        self._latency = jax.jit(latency)
+
+    def __call__(self, widths: Kept, paths: Paths) -> float:
+        """Latency at the given widths (missing groups are full, they are dead anyway) and paths."""
+        kept = {name: jnp.float32(widths.get(name, size)) for name, size in self._full.items()}
+        weights = {name: jnp.asarray(PATH_WEIGHTS[path], jnp.float32) for name, path in paths.items()}
+        return float(self._latency(kept, weights))
+
+
+def reachable_range(network: Network, latency_of: LatencyOf) -> tuple[float, float]:
+    """Latency of the smallest and of the largest single-path network."""
+    floors = {group.name: group.floor for group in network.searched_groups}
+    cheap = {mixed.name: "skip" for mixed in network.mixed_blocks}
+    costly = {
+        mixed.name: max(PATHS, key=lambda path: latency_of({}, {**cheap, mixed.name: path}))
+        for mixed in network.mixed_blocks
+    }
+    return latency_of(floors, cheap), latency_of({}, costly)
+
+
+def check_reachable(target_ms: float, reachable: tuple[float, float]) -> None:
+    """Raises `UserError` where no network of the space has the wanted latency."""
+    low, high = reachable
+    if not low <= target_ms <= high:
+        raise UserError(
+            f"latency target of {target_ms:.3f} ms is out of reach: networks of this search space take "
+            f"{low:.3f} to {high:.3f} ms on this device; set config.latency.target_ms or target_fraction within that"
+        )
+
+
+def decide(
+    spec: NetworkSpec, network: Network, arch_params: ArchParams, latency_of: LatencyOf, target_ms: float
+) -> Decision:
+    """Takes the most probable paths, then the widths: a global threshold first, greedy moves of one slice after.
+
+    The predicted latency ends in [0.98, 1.00] of the target unless the paths leave no such network; then a warning
+    says so.
+    """
+    indicators = {name: np.asarray(value, np.float64) for name, value in arch_params.widths.items()}
+    paths = _affordable_paths(network, arch_params, latency_of, target_ms)
+    groups = live_groups(network, paths)
+    widths = _threshold_widths(groups, indicators, lambda w: latency_of(w, paths), target_ms)
+    widths = _grow(groups, indicators, widths, lambda w: latency_of(w, paths), target_ms)
+    kept = {
+        group.name: np.sort(np.argsort(-indicators[group.name], kind="stable")[: widths[group.name]])
+        for group in groups
+    }
+    predicted = latency_of(widths, paths)
+    warnings = _warnings(groups, widths, paths, predicted, target_ms)
+    return Decision(make_spec(spec, network, widths, paths), kept, predicted, warnings)
+
+
+def _affordable_paths(
+    network: Network, arch_params: ArchParams, latency_of: LatencyOf, target_ms: float
+) -> dict[str, str]:
+    """Most probable paths; the least certain ones give way to skip while even the smallest widths are too slow."""
+    floors = {group.name: group.floor for group in network.searched_groups}
+    logits = {name: np.asarray(value) for name, value in arch_params.paths.items()}
+    paths = {name: PATHS[int(value.argmax())] for name, value in logits.items()}
+    for name in sorted(paths, key=lambda name: logits[name].max() - logits[name][0]):
+        if latency_of(floors, paths) <= target_ms:
+            break
+        paths[name] = "skip"
+    return paths
+
+
+def _threshold_widths(
+    groups: tuple[Group, ...],
+    indicators: Mapping[str, np.ndarray],
+    latency: Callable[[Kept], float],
+    target_ms: float,
+) -> dict[str, int]:
+    """Widths at the lowest global threshold whose network is within the target."""
+
+    def at(threshold: float) -> dict[str, int]:
+        return {group.name: group.snap(int((indicators[group.name] > threshold).sum())) for group in groups}
+
+    values = np.unique(np.concatenate([indicators[group.name] for group in groups]))
+    thresholds = np.concatenate([[values[0] - 1.0], values])
+    low, high = 0, len(thresholds) - 1  # `high` is the smallest network: all floors
+    while low < high:
+        middle = (low + high) // 2
+        if latency(at(thresholds[middle])) <= target_ms:
+            high = middle
+        else:
+            low = middle + 1
+    return at(thresholds[high])
+
+
+def _grow(
+    groups: tuple[Group, ...],
+    indicators: Mapping[str, np.ndarray],
+    widths: dict[str, int],
+    latency: Callable[[Kept], float],
+    target_ms: float,
+) -> dict[str, int]:
+    """Adds slices, best next indicators first, until nothing more fits."""
+    open_groups = {group.name: group for group in groups}
+    while open_groups and latency(widths) < LANDING[1] * target_ms:
+        best = max(open_groups.values(), key=lambda group: _next_value(indicators[group.name], widths[group.name]))
+        grown = {**widths, best.name: min(best.size, widths[best.name] + best.multiple)}
+        if grown[best.name] > widths[best.name] and latency(grown) <= LANDING[1] * target_ms:
+            widths = grown
+        else:
+            del open_groups[best.name]
+    return widths
+
+
+def _next_value(indicators: np.ndarray, kept: int) -> float:
+    ordered = np.sort(indicators)[::-1]
+    return float(ordered[kept]) if kept < len(ordered) else -np.inf
+
+
+def _warnings(
+    groups: tuple[Group, ...], widths: Kept, paths: Paths, predicted: float, target_ms: float
+) -> tuple[str, ...]:
+    result = []
+    if paths and all(path == "skip" for path in paths.values()):
+        result.append(
+            "every mixed block collapsed to skip: raise the latency target, lower search.path_rate or start the search "
+            "from a longer pretrained supernet"
+        )
+    if all(widths[group.name] <= group.floor for group in groups):
+        result.append("every width is at its floor: raise the latency target or lower loss.beta or search.width_rate")
+    if not LANDING[0] * target_ms <= predicted <= LANDING[1] * target_ms:
+        result.append(
+            f"the decided network is predicted at {predicted:.3f} ms, outside 98–100 % of the target "
+            f"{target_ms:.3f} ms: with the paths that were chosen no widths come nearer; choose another target or search longer"
+        )
+    return tuple(result)
