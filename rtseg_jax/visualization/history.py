@@ -28,8 +28,8 @@ class Timeline:
     """Rows in order with their position on an axis that puts the phases one after the other."""
 
     points: tuple[tuple[int, Row], ...]
-    starts: dict[str, int]
-    """Where each phase begins."""
+    spans: dict[str, tuple[int, int]]
+    """Where each phase begins and ends."""
 
     def names(self, key: str) -> list[str]:
         """The names that occur under `key` in any row, in the order of their first row."""
@@ -50,12 +50,12 @@ def timeline(history: Iterable[Row]) -> Timeline:
     for row in history:
         steps = phases.setdefault(row["phase"], {})
         steps[row["step"]] = steps.get(row["step"], {}) | row
-    points, starts, offset = [], {}, 0
+    points, spans, offset = [], {}, 0
     for phase, steps in phases.items():
-        starts[phase] = offset
+        spans[phase] = (offset, offset + max(steps))
         points += [(offset + step, steps[step]) for step in sorted(steps)]
         offset += max(steps)
-    return Timeline(tuple(points), starts)
+    return Timeline(tuple(points), spans)
 
 
 def _lookup(row: Row, keys: Iterable[str]) -> Any:

@@ -8,20 +8,23 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from rtseg_jax.visualization.history import Row, Timeline, timeline
 
 PATHS = {"skip": "#b8b8b8", "LIR": "#4477aa", "MHSA": "#ee7733"}
 PHASE_COLORS = ("#4477aa", "#ee7733", "#228833", "#aa3377", "#66ccee")
-TARGET_COLOR = "#cc3311"
+TARGET_COLOR = "#222222"
 MARKERS = "osD^vP*X"
-SMOOTHING = 50  # about as many windows per curve
+SMOOTHING = 25  # about as many windows per curve
+TIME = "step of the run"
 
 
 def plot_losses(history: Iterable[Row]) -> Figure:
-    """One panel per loss, as logged (pale) and smoothed, with the phases one after the other."""
+    """One panel per loss, as logged (pale) and smoothed, one colour per phase."""
     line = timeline(history)
     names = line.names("losses")
     if not names:
@@ -31,7 +34,8 @@ def plot_losses(history: Iterable[Row]) -> Figure:
         for color, x, y in _curves(line, "losses", name):
             panel.plot(x, y, color=color, alpha=0.3, linewidth=0.8)
             panel.plot(*_smooth(x, y), color=color, linewidth=1.8)
-        _finish_time_axis(panel, line, name)
+        panel.set_title(name, loc="left", fontsize=10)
+    _time_axes(figure, panels, line, "losses")
     return figure
 
 
@@ -43,10 +47,13 @@ def plot_latency(history: Iterable[Row], target: float | None) -> Figure:
     figure, (panel,) = _panels(1, columns=1, size=(8.0, 3.8))
     for color, x, y in _curves(line, "latency_ms"):
         panel.plot(x, y, color=color, linewidth=1.5)
+    lines = []
     if target is not None:
-        panel.axhline(target, color=TARGET_COLOR, linestyle="--", linewidth=1.2, label=f"target {target:g} ms")
-        panel.legend(frameon=False)
-    _finish_time_axis(panel, line, "predicted latency (ms)")
+        lines = [
+            panel.axhline(target, color=TARGET_COLOR, linestyle="--", linewidth=1.2, label=f"target {target:g} ms")
+        ]
+    panel.set_ylabel("predicted latency (ms)")
+    _time_axes(figure, [panel], line, "latency_ms", *lines)
     return figure
 
 
@@ -66,7 +73,7 @@ def plot_channels(history: Iterable[Row]) -> Figure:
     labels = [f"{group}  {kept}/{total}" for group, (kept, total) in zip(groups, last, strict=True)]
     panel.set_yticks(np.arange(len(groups)) + 0.5, labels, fontsize=8)
     panel.invert_yaxis()
-    panel.set_xlabel("step")
+    panel.set_xlabel(TIME)
     panel.set_title("channels kept (beside the names: last count)", loc="left", fontsize=10)
     figure.colorbar(mesh, ax=panel, label="share kept", pad=0.02)
     return figure
@@ -85,7 +92,7 @@ def plot_paths(history: Iterable[Row]) -> Figure:
         panel.set_title(block, loc="left", fontsize=9)
         panel.set_ylim(0, 1)
         panel.margins(x=0)
-        panel.set_xlabel("step", fontsize=8)
+        panel.set_xlabel(TIME, fontsize=8)
         panel.tick_params(labelsize=8)
     figure.legend(handles=areas, loc="outside upper center", ncols=3, frameon=False)
     return figure
@@ -100,11 +107,11 @@ def plot_phase_miou(history: Iterable[Row]) -> Figure:
     for color, x, y in _curves(line, "miou"):
         percent = [100 * value for value in y]
         panel.plot(x, percent, color=color, marker="o", markersize=3)
-        panel.annotate(
-            f"{percent[-1]:.1f}", (x[-1], percent[-1]), (0, 6), textcoords="offset points", ha="center", color=color
-        )
-    _finish_time_axis(panel, line, "validation mIoU (%)")
+        text = f"{percent[-1]:.1f}"
+        panel.annotate(text, (x[-1], percent[-1]), (0, 7), textcoords="offset points", ha="right", color=color)
+    panel.set_ylabel("validation mIoU (%)")
     panel.margins(y=0.15)
+    _time_axes(figure, [panel], line, "miou")
     return figure
 
 
@@ -144,16 +151,19 @@ def _message(text: str) -> Figure:
     return figure
 
 
-def _finish_time_axis(panel: Axes, line: Timeline, title: str) -> None:
-    """Title the panel and mark where the phases begin, named above the axes."""
-    for phase, start in line.starts.items():
-        panel.axvline(start, color="#999999", linewidth=0.8, linestyle=":")
-        panel.annotate(
-            phase, (start, 1), (2, 2), ("data", "axes fraction"), "offset points", fontsize=8, color="#666666"
-        )
-    panel.set_title(title, loc="left", fontsize=10, pad=16)
-    panel.set_xlabel("step")
-    _quiet(panel)
+def _time_axes(figure: Figure, panels: Sequence[Axes], line: Timeline, key: str, *others: Artist) -> None:
+    """One time axis for all panels over the phases that have `key`; the legend names their colours, and `others`."""
+    phases = [phase for phase in line.spans if line.series(key, phase=phase)[0]]
+    start, end = line.spans[phases[0]][0], line.spans[phases[-1]][1]
+    pad = max(0.5, 0.02 * (end - start))
+    for panel in panels:
+        for phase in phases[1:]:
+            panel.axvline(line.spans[phase][0], color="#999999", linewidth=0.8, linestyle=":")
+        panel.set_xlim(start - pad, end + pad)
+        panel.set_xlabel(TIME)
+        _quiet(panel)
+    handles = [Line2D([], [], color=_color(line, phase), linewidth=2, label=phase) for phase in phases]
+    figure.legend(handles=[*handles, *others], loc="outside upper right", ncols=len(handles) + 1, frameon=False)
 
 
 def _quiet(panel: Axes) -> None:
@@ -163,11 +173,16 @@ def _quiet(panel: Axes) -> None:
 
 
 def _curves(line: Timeline, *keys: str) -> Iterator[tuple[str, list[int], list[float]]]:
-    """Colour, positions and values of each phase that has values; a phase has the same colour in every plot."""
-    for number, phase in enumerate(line.starts):
+    """Colour, positions and values of each phase that has values."""
+    for phase in line.spans:
         x, y = line.series(*keys, phase=phase)
         if x:
-            yield PHASE_COLORS[number % len(PHASE_COLORS)], x, y
+            yield _color(line, phase), x, y
+
+
+def _color(line: Timeline, phase: str) -> str:
+    """A phase has the same colour in every plot."""
+    return PHASE_COLORS[list(line.spans).index(phase) % len(PHASE_COLORS)]
 
 
 def _smooth(x: Sequence[int], y: Sequence[float]) -> tuple[list[float], list[float]]:

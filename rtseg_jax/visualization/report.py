@@ -4,6 +4,7 @@ import html
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,20 +37,21 @@ def write_report(
     report_dir.mkdir(parents=True, exist_ok=True)
     history = read_history(history_path)
     figures = {
-        "results": plots.plot_results_table(results),
-        "miou": plots.plot_phase_miou(history),
-        "latency": plots.plot_latency(history, target_ms),
-        "losses": plots.plot_losses(history),
-        "channels": plots.plot_channels(history),
-        "paths": plots.plot_paths(history),
+        "results": ("mIoU against latency", plots.plot_results_table(results)),
+        "miou": ("Validation mIoU", plots.plot_phase_miou(history)),
+        "latency": ("Predicted latency in the search", plots.plot_latency(history, target_ms)),
+        "channels": ("Channels kept", plots.plot_channels(history)),
+        "paths": ("Path probabilities of the mixed blocks", plots.plot_paths(history)),
+        "losses": ("Losses", plots.plot_losses(history)),
     }
     shown = {}
+    for name, (caption, figure) in figures.items():
+        shown[f"{name}.png"] = caption
+        _replace(report_dir / f"{name}.png", partial(figure.savefig, format="png"))
     for number, (caption, picture) in enumerate(pictures.items()):
-        shown[f"picture_{number:02}_{_slug(caption)}.png"] = caption
-        _replace(report_dir / list(shown)[-1], lambda path, picture=picture: picture.save(path, "PNG"))
-    for name, figure in figures.items():
-        shown[f"{name}.png"] = name
-        _replace(report_dir / f"{name}.png", lambda path, figure=figure: figure.savefig(path, format="png"))
+        name = f"picture_{number:02}_{_slug(caption)}.png"
+        shown[name] = caption
+        _replace(report_dir / name, partial(picture.save, format="PNG"))
     page = report_dir / "index.html"
     _replace(page, lambda path: path.write_text(_page(results, shown), encoding="utf-8"))
     return page

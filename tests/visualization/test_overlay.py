@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+
+from rtseg_jax.visualization.overlay import blend, comparison_picture, error_map, legend_entries, wrong_pixels
+from rtseg_jax.visualization.palette import colorize
+
+NAMES = ("road", "car", "sky", "a class with a very long name")
+PALETTE = ((200, 0, 0), (0, 200, 0), (0, 0, 200), (200, 200, 0))
+
+
+def test_colorize_by_hand():
+    picture = colorize(np.array([[0, 2], [255, 1]], np.uint8), PALETTE)
+    np.testing.assert_array_equal(picture, [[[200, 0, 0], [0, 0, 200]], [[0, 0, 0], [0, 200, 0]]])
+
+
+@pytest.mark.parametrize("label", [4, 254, -1])
+def test_colorize_refuses_a_label_without_colour(label):
+    with pytest.raises(ValueError, match=f"label {label} has no colour"):
+        colorize(np.array([[label]]), PALETTE)
+
+
+def test_blend_is_four_parts_image_and_six_parts_colour():
+    image = np.full((1, 1, 3), 100, np.uint8)
+    np.testing.assert_array_equal(blend(image, np.array([[0]]), PALETTE), [[[160, 40, 40]]])
+
+
+def test_wrong_pixels_are_labelled_ones():
+    truth, prediction = np.array([[0, 1, 255]]), np.array([[0, 2, 1]])
+    wrong = wrong_pixels(truth, prediction)
+    np.testing.assert_array_equal(wrong, [[False, True, False]])
+    right_pixel, wrong_pixel, void_pixel = error_map(np.full((1, 3, 3), 128, np.uint8), wrong, truth != 255)[0].tolist()
+    assert wrong_pixel[0] > 200 > 2 * wrong_pixel[1]
+    assert right_pixel == [204] * 3  # 0.4 · 128 + 0.6 · 255
+    assert void_pixel == [51] * 3  # 0.4 · 128
+
+
+def test_legend_has_exactly_the_classes_that_occur():
+    truth, prediction = np.array([[0, 0, 255]]), np.array([[0, 2, 2]])
+    assert legend_entries(truth, prediction, NAMES, PALETTE) == [
+        ("road", PALETTE[0]),
+        ("sky", PALETTE[2]),
+        ("not labelled", (0, 0, 0)),
+    ]
+    assert legend_entries(None, prediction, NAMES, PALETTE) == [("road", PALETTE[0]), ("sky", PALETTE[2])]
+
+
+def colors_below(picture, height):
+    return set(map(tuple, np.asarray(picture)[height:].reshape(-1, 3).tolist()))
+
+
+@pytest.mark.parametrize(("height", "width", "scale"), [(128, 256, 2), (96, 512, 1), (40, 30, 16)])
+def test_comparison_has_four_readable_columns_and_a_legend(height, width, scale):
+    image = np.full((height, width, 3), 90, np.uint8)
+    truth, prediction = np.zeros((2, height, width), int)
+    prediction[:, : width // 2] = 3
+    picture = comparison_picture(image, truth, prediction, NAMES, PALETTE)
+    assert picture.width >= 4 * width * scale
+    assert 4 * width * scale * 1.05 > picture.width
+    text = max(18, picture.width // 90)
+    legend = colors_below(picture, picture.height - round(2.6 * text))
+    assert {PALETTE[0], PALETTE[3]} <= legend  # swatches
+    assert not {PALETTE[1], PALETTE[2]} & legend
+    # The middle of each column, of the left half (predicted wrong) and of the right half.
+    pixels, row = np.asarray(picture), picture.height // 2
+    gap = (picture.width - 4 * width * scale) // 3
+    lefts = [column * (width * scale + gap) for column in range(4)]
+    left = [pixels[row, x + width * scale // 4].tolist() for x in lefts]
+    right = [pixels[row, x + 3 * width * scale // 4].tolist() for x in lefts]
+    assert left[:3] == [[90, 90, 90], [156, 36, 36], [156, 156, 36]]
+    assert right[:3] == [[90, 90, 90], [156, 36, 36], [156, 36, 36]]
+    assert left[3][0] > 2 * left[3][1]
+    assert right[3] == [189] * 3
+
+
+def test_comparison_without_truth_has_two_columns():
+    image, prediction = np.full((32, 480, 3), 90, np.uint8), np.ones((32, 480), int)
+    picture = comparison_picture(image, None, prediction, NAMES, PALETTE)
+    assert 2 * 480 <= picture.width < 2.1 * 480
+    assert PALETTE[1] in colors_below(picture, 64)
+
+
+def test_comparison_of_an_all_void_picture():
+    image, truth = np.full((32, 480, 3), 90, np.uint8), np.full((32, 480), 255)
+    picture = comparison_picture(image, truth, np.zeros((32, 480), int), NAMES, PALETTE)
+    assert (0, 0, 0) in colors_below(picture, 64)
