@@ -1,0 +1,105 @@
+"""Batches from a source. Batch number `step` is a pure function of (seed, step): resuming needs only the step."""
+
+from collections.abc import Iterator, Sequence
+from typing import TypedDict
+
+import grain
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+from rtseg_jax.data.augmentation import augment, place, resize_image
+from rtseg_jax.data.dataset import IGNORE, DataSpec, Example, Source
+from rtseg_jax.errors import UserError
+
+
+class Batch(TypedDict):
+    """Training examples of one size."""
+
+    image: UInt8[np.ndarray, "b h w 3"]
+    label: UInt8[np.ndarray, "b h w"]
+
+
+class EvaluationBatch(TypedDict):
+    """Images at the network's input size, labels at their own; pictures that only fill up the batch are not valid."""
+
+    image: UInt8[np.ndarray, "b h w 3"]
+    label: UInt8[np.ndarray, "b label_h label_w"]
+    valid: Bool[np.ndarray, " b"]
+
+
+def training_batches(
+    source: Source,
+    spec: DataSpec,
+    batch_size: int,
+    seed: int,
+    *,
+    start_step: int = 0,
+    num_threads: int = 2,
+    shard_index: int = 0,
+    shard_count: int = 1,
+) -> Iterator[Batch]:
+    """Endless augmented batches from number `start_step` on, reshuffled each epoch.
+
+    `batch_size` is global. Process `shard_index` of `shard_count` gets its contiguous slice of every batch; the slices
+    of all processes, in order, are the batch of a single process. Threads prepare whole batches ahead; 0 for none.
+    """
+    local = _local_size(source, batch_size, shard_index, shard_count)
+    examples = grain.MapDataset.source(source).seed(seed).shuffle().repeat()
+    examples = examples.random_map(lambda example, rng: augment(example, spec, rng))
+    # Local batch j holds positions j·local … of the stream: global batch s is the local batches s·count … in order.
+    batches = examples.batch(local)[start_step * shard_count + shard_index :: shard_count]
+    return iter(batches.to_iter_dataset(_read_options(num_threads)))
+
+
+def evaluation_batches(
+    source: Source,
+    spec: DataSpec,
+    batch_size: int,
+    *,
+    num_threads: int = 2,
+    shard_index: int = 0,
+    shard_count: int = 1,
+) -> Iterator[EvaluationBatch]:
+    """Every example once, in order; the last batch is filled up with invalid examples whose labels are all 255.
+
+    Where the pictures of one batch differ in size, each picture is padded together with its label at the bottom and
+    right to the largest, so that the label still lies on the resized picture; the padding is ignored.
+    """
+    local = _local_size(source, batch_size, shard_index, shard_count)
+    positions = -(-len(source) // batch_size) * batch_size
+    examples = grain.MapDataset.range(positions).map(lambda position: _example_or_filler(source, position))
+    batches = examples.batch(local, batch_fn=lambda items: _collate(items, spec))[shard_index::shard_count]
+    return iter(batches.to_iter_dataset(_read_options(num_threads)))
+
+
+def _local_size(source: Source, batch_size: int, shard_index: int, shard_count: int) -> int:
+    if not len(source):
+        raise UserError("the data set holds no pictures; check data_dir, num_train and num_validation")
+    if not 0 <= shard_index < shard_count:
+        raise ValueError(f"shard_index {shard_index} is outside 0 to {shard_count - 1}")
+    if batch_size < 1 or batch_size % shard_count:
+        raise UserError(f"batch_size {batch_size} does not divide among {shard_count} processes; use a multiple")
+    return batch_size // shard_count
+
+
+def _read_options(num_threads: int) -> grain.ReadOptions:
+    return grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=max(2, num_threads) if num_threads else 0)
+
+
+def _example_or_filler(source: Source, position: int) -> tuple[Example, bool]:
+    valid = position < len(source)
+    example = source[min(position, len(source) - 1)]
+    if not valid:
+        example = {"image": example["image"], "label": np.full_like(example["label"], IGNORE)}
+    return example, valid
+
+
+def _collate(items: Sequence[tuple[Example, bool]], spec: DataSpec) -> EvaluationBatch:
+    examples, valid = zip(*items, strict=True)
+    size = tuple(max(sides) for sides in zip(*(example["label"].shape for example in examples), strict=True))
+    examples = [place(example, size, (0, 0)) for example in examples]
+    return {
+        "image": np.stack([resize_image(example["image"], spec.eval_size) for example in examples]),
+        "label": np.stack([example["label"] for example in examples]),
+        "valid": np.array(valid),
+    }
