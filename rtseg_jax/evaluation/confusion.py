@@ -41,7 +41,7 @@ def sum_confusions(matrices: Iterable[Integer[Array, "k k"] | Integer[np.ndarray
     """Sum of the batches' matrices, on the host in int64: a data set may have more pixels than int32 can count."""
     total = np.zeros((), np.int64)
     for matrix in matrices:
-        total = total + np.asarray(matrix, np.int64)
+        total = total + np.asarray(matrix)
     if total.ndim != 2:
         raise ValueError("no batch to sum: the validation pipeline was empty")
     return total

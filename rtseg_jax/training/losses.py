@@ -162,10 +162,9 @@ def _weighted_mean(losses: Float[Array, "b h w"], weights: Float[Array, "b h w"]
 
 def _hard_pixels(losses: Float[Array, "b h w"], valid: Array, cutoff: float, min_kept: float) -> Float[Array, "b h w"]:
     """1 for pixels that are kept, 0 for the others, a fraction for those that share the last places."""
-    losses = jnp.where(valid, losses, -jnp.inf)
     above = losses > cutoff
     places = jnp.ceil(min_kept * jnp.sum(valid)).astype(jnp.int32)
-    # Loss of the hardest pixel number `places`, in descending order; places = 0 (all void) reads any, all being −inf.
+    # Loss of pixel number `places` from the hardest down; void pixels, which cost 0, never come before a valid one.
     last = -jnp.sort(-losses, axis=None)[jnp.maximum(places - 1, 0)]
     harder, tied = losses > last, valid & (losses == last)
     share = (places - jnp.sum(harder)) / jnp.maximum(1, jnp.sum(tied))
