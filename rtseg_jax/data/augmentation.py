@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from rtseg_jax.data.dataset import IGNORE, DataSpec, Example, Size
+from rtseg_jax.data.dataset import IGNORE, DataSpec, Example, Real, Size
 
 PAD_COLOUR = (124, 116, 104)
 """Mean colour of ImageNet: close to zero after normalisation."""
@@ -31,7 +31,7 @@ def random_scale(spec: DataSpec, rng: np.random.Generator) -> float:
     return float(np.exp(rng.uniform(*np.log(spec.scale_range))))
 
 
-def jitter(strength: float, rng: np.random.Generator) -> float:
+def jitter(strength: Real, rng: np.random.Generator) -> float:
     """A factor from 1 − strength to 1 + strength."""
     return rng.uniform(1 - strength, 1 + strength)
 

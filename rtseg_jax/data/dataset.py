@@ -13,6 +13,8 @@ IGNORE = 255
 Size = tuple[int, int]
 """(height, width) in pixels."""
 
+Real = float | int
+
 
 class Example(TypedDict):
     """One picture with its label; both of one size, 255 = ignored."""
@@ -75,12 +77,12 @@ class DataSpec:
     train_size: Size = (512, 1024)  # the crop
     eval_size: Size = (512, 1024)  # network input at evaluation; labels keep their own size
     base_size: Size | None = None  # pictures are resized to this before random scaling; None: not resized
-    scales: Sequence[float] = (0.5, 0.75, 1.0, 2.0)  # one is picked for each picture
-    scale_range: tuple[float, float] | None = None  # if given, replaces `scales` by a log-uniform draw
+    scales: Sequence[Real] = (0.5, 0.75, 1.0, 2.0)  # one is picked for each picture
+    scale_range: tuple[Real, Real] | None = None  # if given, replaces `scales` by a log-uniform draw
     flip: bool = True  # left-right, one picture in two
-    brightness: float = 0.0
-    contrast: float = 0.0
-    saturation: float = 0.0
+    brightness: Real = 0.0
+    contrast: Real = 0.0
+    saturation: Real = 0.0
     stand_in: bool = False
     """Serve procedurally drawn pictures with labels wrapped into the data set's classes; for trying a config without
     data. Scores mean nothing, and a class beyond the drawn ones never appears."""

@@ -47,7 +47,8 @@ def training_batches(
     examples = grain.MapDataset.source(source).seed(seed).shuffle().repeat()
     examples = examples.random_map(lambda example, rng: augment(example, spec, rng))
     # Local batch j holds positions j·local … of the stream: global batch s is the local batches s·count … in order.
-    batches = examples.batch(local)[start_step * shard_count + shard_index :: shard_count]
+    # The stream is endless, but only with drop_remainder is the length of its batches computed without overflow.
+    batches = examples.batch(local, drop_remainder=True)[start_step * shard_count + shard_index :: shard_count]
     return iter(batches.to_iter_dataset(_read_options(num_threads)))
 
 

@@ -18,7 +18,7 @@ FAR = 200.0
 NEAR = 2.0
 """Nothing nearer than this many metres is drawn; it keeps projected coordinates small."""
 
-Colour = Sequence[float] | Float[np.ndarray, "3"]
+Colour = Sequence[float | int] | Float[np.ndarray, "3"]
 """Red, green and blue from 0 to 255."""
 
 
@@ -118,7 +118,7 @@ class Canvas:
             self._darken(pixels, shape.shadow)
             return
         outlines = [pixels] if shape.count == 1 else list(pixels.reshape(shape.count, -1, 2))
-        thickness = max(1, round(shape.width * self.camera.focal / distance)) if shape.width else 0
+        thickness = _thickness(shape.width * self.camera.focal / distance) if shape.width else 0
         _fill(self.image, outlines, tuple(map(float, shape.colour)), thickness)
         if shape.label is not None:
             _fill(self.label, outlines, shape.label, thickness)
@@ -134,7 +134,14 @@ class Canvas:
             window[mask == 1] = window[mask == 1] * factor
 
 
-def _fill(target: np.ndarray, outlines: list[np.ndarray], value: tuple[float, ...] | float, thickness: int) -> None:
+def _thickness(pixels: float) -> int:
+    # OpenCV draws lines of thickness 2, 4, 6 … as 3, 5, 7 … pixels, and odd ones above 1 too wide by two.
+    return max(1, 2 * round((pixels - 1) / 2))
+
+
+def _fill(
+    target: np.ndarray, outlines: list[np.ndarray], value: tuple[float, ...] | float | int, thickness: int
+) -> None:
     if thickness:
         cv2.polylines(target, outlines, False, value, thickness)
     else:

@@ -12,7 +12,7 @@ _CIRCLES = {n: np.array([np.cos(t := 2 * np.pi * np.arange(n) / n), np.sin(t)]) 
 _GLASS = np.array([42.0, 50.0, 58.0])
 
 
-def jittered(colour: Colour, rng: np.random.Generator, spread: float = 12.0) -> Float[np.ndarray, "3"]:
+def jittered(colour: Colour, rng: np.random.Generator, spread: float | int = 12) -> Float[np.ndarray, "3"]:
     """A colour near `colour`, 0–255."""
     shifted = np.asarray(colour) * rng.uniform(0.8, 1.2) + spread * rng.standard_normal(3)
     return np.minimum(np.maximum(shifted, 0), 255)

@@ -98,7 +98,7 @@ def _draw_ground(
     far_left, far_right = -FAR, FAR
     canvas.ground(strip(far_left, far_right, np.array([NEAR, FAR])), paving, PAVEMENT)
     joints = np.arange(4.0, 30.0, rng.uniform(1.0, 2.5))
-    canvas.details(np.stack([strip(-30, 30, np.array([z, z + 0.06])) for z in joints]), paving * 0.8)
+    canvas.details(np.stack([strip(-30.0, 30.0, np.array([z, z + 0.06])) for z in joints]), paving * 0.8)
     for edge in edges:  # kerbs
         canvas.ground(strip(edge - 0.2, edge + 0.2, _GROUND_STEPS), np.clip(paving * 1.25, 0, 255), PAVEMENT)
     canvas.ground(strip(left, right, _GROUND_STEPS), asphalt, ROAD)
