@@ -1,0 +1,103 @@
+"""Conversion of blocks and networks to TFLite.
+
+Importing this module is cheap; converting imports TensorFlow, which training processes run without. Call it in a
+child process there.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rtseg_jax.architecture import Block, Network
+from rtseg_jax.models.network import BlockModule, SegmentationNetwork
+
+Shape = tuple[int, ...]
+Variables = Mapping[str, Any]
+Normalization = tuple[Sequence[float], Sequence[float]]
+"""Mean and standard deviation per colour, of pictures in 0..1."""
+
+
+def convert(function: Callable[..., Any], input_shapes: Sequence[Shape]) -> bytes:
+    """A float32 TFLite model of a JAX function of float32 arrays; arrays it closes over become constants."""
+    import tensorflow as tf  # noqa: PLC0415
+    from jax.experimental import jax2tf  # noqa: PLC0415
+
+    signature = [tf.TensorSpec(shape, tf.float32) for shape in input_shapes]
+    traced = tf.function(jax2tf.convert(function, with_gradient=False), input_signature=signature, autograph=False)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([traced.get_concrete_function()], traced)
+    return converter.convert()
+
+
+def convert_block(block: Block, image_size: tuple[int, int], variables: Variables | None = None) -> bytes:
+    """One block on its own, batch 1, an input for every tensor that it reads; random weights where None."""
+    module = block_module(block)
+    shapes = block_input_shapes(block, image_size)
+    variables = random_variables(block, image_size) if variables is None else variables
+    return convert(lambda *inputs: module.apply(variables, list(inputs), None, train=False), shapes)
+
+
+def convert_network(
+    network: Network, variables: Variables, image_size: tuple[int, int], normalization: Normalization | None = None
+) -> bytes:
+    """A whole network, batch 1, one picture in and its logits out, both at `image_size`.
+
+    Args:
+      network: the declaration.
+      variables: `params` and `batch_stats`.
+      image_size: height and width.
+      normalization: the model takes pictures with values 0..255 and normalizes them itself; where None, it takes
+        normalized pictures.
+    """
+    function = network_function(network, variables, normalization)
+    return convert(function, [(1, *image_size, 3)])
+
+
+def network_function(
+    network: Network, variables: Variables, normalization: Normalization | None = None, lowering: Any = "export"
+) -> Callable[[jax.Array], jax.Array]:
+    """What `convert_network` converts: pictures to logits."""
+    module = SegmentationNetwork(network, lowering=lowering)
+
+    def logits(images: jax.Array) -> jax.Array:
+        if normalization is not None:
+            mean, std = (jnp.asarray(values, jnp.float32)[None, None, None] * 255 for values in normalization)
+            images = (images - mean) / std
+        return module.apply(variables, images)["logits"]  # type: ignore[index]
+
+    return logits
+
+
+def random_variables(declared: Block | Network, image_size: tuple[int, int], seed: int = 0) -> dict[str, Any]:
+    """Random weights of the right shapes, without running an initializer; variances are positive."""
+    if isinstance(declared, Block):
+        module: Any = block_module(declared)
+        inputs = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in block_input_shapes(declared, image_size)]
+        shapes = jax.eval_shape(lambda *x: module.init(jax.random.key(0), list(x), None, train=False), *inputs)
+    else:
+        module = SegmentationNetwork(declared, lowering="export")
+        image = jax.ShapeDtypeStruct((1, *image_size, 3), jnp.float32)
+        shapes = jax.eval_shape(lambda x: module.init(jax.random.key(0), x), image)
+    generator = np.random.default_rng(seed)
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: _random(generator, path[-1].key, leaf.shape), shapes)
+
+
+def block_module(block: Block) -> BlockModule:
+    """The Flax module of a block, in the form that is exported."""
+    return BlockModule(block, jnp.float32, "export")
+
+
+def block_input_shapes(block: Block, image_size: tuple[int, int]) -> list[Shape]:
+    """Shapes of what a block reads, batch 1."""
+    return [(1, *tensor.size(image_size), tensor.channels) for tensor in block.inputs]
+
+
+def _random(generator: np.random.Generator, name: str, shape: Shape) -> np.ndarray:
+    """Values of ordinary magnitude: He for kernels, scales and variances near 1, small shifts."""
+    if name == "kernel":
+        return generator.standard_normal(shape, np.float32) * np.float32((2 / np.prod(shape[:-1])) ** 0.5)
+    if name in ("scale", "var"):
+        return generator.uniform(0.5, 1.5, shape).astype(np.float32)
+    return generator.standard_normal(shape, np.float32) * np.float32(0.1)

@@ -1,0 +1,66 @@
+"""Sweeps in a child process, so that the process that trains never loads TensorFlow."""
+
+import collections
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.progress import Progress
+
+from rtseg_jax.architecture import ArchSpec, NetworkSpec
+from rtseg_jax.errors import UserError
+from rtseg_jax.latency.backends import Timing
+from rtseg_jax.latency.predictor import LatencyModel
+from rtseg_jax.latency.spec import LatencySpec
+
+PROGRESS = "PROGRESS"
+TAIL_LINES = 15
+
+
+def run_sweep_in_child(network_spec: NetworkSpec, latency_spec: LatencySpec, out_dir: Path) -> LatencyModel:
+    """Measures what `out_dir` lacks, fits, and returns the predictor, which is also in `out_dir/predictor.json`."""
+    out_dir.mkdir(parents=True, exist_ok=True)
+    request = {"network": dataclasses.asdict(network_spec), "latency": dataclasses.asdict(latency_spec)}
+    _run(request, out_dir, "measuring latency")
+    return LatencyModel.load(out_dir / "predictor.json")
+
+
+def measure_networks_in_child(
+    arch_specs: Sequence[ArchSpec], image_size: tuple[int, int], latency_spec: LatencySpec
+) -> list[Timing]:
+    """Times whole networks with random weights, in turns, so that drift of the machine hits all alike."""
+    latency_spec = dataclasses.replace(latency_spec, image_size=image_size)
+    request = {"archs": [arch.to_json() for arch in arch_specs], "latency": dataclasses.asdict(latency_spec)}
+    with tempfile.TemporaryDirectory() as directory:
+        _run(request, Path(directory), "measuring networks")
+        return [Timing(*row) for row in json.loads((Path(directory) / "timings.json").read_text())]
+
+
+def _run(request: dict[str, Any], out_dir: Path, title: str) -> None:
+    """Runs `measure_latency` on a request and shows its progress."""
+    path = out_dir / "latency_request.json"
+    path.write_text(json.dumps(request))
+    command = [sys.executable, "-m", "rtseg_jax.measure_latency", f"--request={path}", f"--out_dir={out_dir}"]
+    # The child prints progress as lines, and must not take the accelerator from the process that trains.
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    tail: collections.deque[str] = collections.deque(maxlen=TAIL_LINES)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, errors="replace"
+    )
+    with process, Progress(transient=True) as progress:
+        task = progress.add_task(title, total=None)
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith(PROGRESS):
+                _, done, total, text = line.rstrip("\n").split(" ", 3)
+                progress.update(task, completed=int(done), total=int(total), description=f"{title}: {text}")
+            else:
+                tail.append(line.rstrip())
+    if process.returncode:
+        raise UserError(f"{title} failed with exit status {process.returncode}; its last words:\n" + "\n".join(tail))

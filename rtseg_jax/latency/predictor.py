@@ -1,0 +1,148 @@
+"""The latency model S(·): features of blocks to milliseconds.
+
+    log S = a·log R + M(log widths, log R, context)
+
+`R` is a *rough* latency: a sum of features, each at a non-negative rate in milliseconds, so that a few dozen measured
+blocks are enough. `M` is the paper's perceptron of five fully connected layers, which learns what the rough latency
+gets wrong. Its weights on the path from widths to the output are non-negative and its activations are monotone, so
+predicted latency never falls when a width grows, whatever was learned. Non-negative weights and ReLU alone would make
+`M` convex; half of the units use the reflected −ReLU(−x) (Runje and Shankaranarayana, 2023).
+
+Outside of what was measured the inputs of `M` are held at the nearest measured value, and `a·log R` extrapolates;
+`a` and every rate are bounded below by a small positive number, so the gradient never dies.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from rtseg_jax.architecture import Block
+from rtseg_jax.errors import UserError
+from rtseg_jax.latency.backends import CARD_FIELDS
+from rtseg_jax.latency.features import CONTEXT_FEATURES, WIDTH_FEATURES, block_context
+
+ROUGH_FEATURES = WIDTH_FEATURES.index("weights") + 1  # widths by themselves cost nothing
+SLOPE_FLOOR = 0.2  # of `a`
+VERSION = 1
+
+Params = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class LatencyModel:
+    """A fitted predictor.
+
+    Attributes:
+      arrays: everything that was fitted, as a tree of float32 arrays.
+      kinds: types of blocks that were measured; any other one is priced by the rough latency's correction alone.
+      card: what the figures mean, see `Backend.card`, with the image size.
+      errors: held-out errors of the fit.
+    """
+
+    arrays: Params
+    kinds: tuple[str, ...]
+    card: Mapping[str, Any]
+    errors: Mapping[str, float]
+
+    def save(self, path: Path) -> None:
+        """Writes the file whole or not at all."""
+        value = {
+            "version": VERSION,
+            "width_features": WIDTH_FEATURES,
+            "context_features": CONTEXT_FEATURES,
+            "kinds": self.kinds,
+            "card": dict(self.card),
+            "errors": dict(self.errors),
+            "arrays": jax.tree.map(lambda x: np.asarray(x, np.float32).tolist(), self.arrays),
+        }
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(value))
+        temporary.rename(path)
+
+    @staticmethod
+    def load(path: Path) -> "LatencyModel":
+        """Reads a file written by `save`; raises `UserError` where it is missing, foreign or incomplete."""
+        try:
+            value = json.loads(path.read_text())
+            arrays = jax.tree.map(_array, value["arrays"], is_leaf=lambda x: not isinstance(x, dict))
+            model = LatencyModel(arrays, tuple(value["kinds"]), value["card"], value["errors"])
+            same = (value["version"], tuple(value["width_features"]), tuple(value["context_features"]))
+        except FileNotFoundError as error:
+            raise UserError(f"{path}: no such file; measure_latency writes it") from error
+        except (json.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
+            raise UserError(f"{path}: not a latency predictor ({error}); run measure_latency again") from error
+        if same != (VERSION, WIDTH_FEATURES, CONTEXT_FEATURES):
+            raise UserError(f"{path}: written by another version; run measure_latency again, it keeps the measurements")
+        check_card(model.card, str(path))
+        return model
+
+
+def check_card(card: Mapping[str, Any], where: str) -> None:
+    """Raises `UserError` where a card leaves open what was measured."""
+    missing = [field for field in (*CARD_FIELDS, "image_size") if card.get(field) in (None, "")]
+    if missing:
+        raise UserError(f"{where}: the card of the measurements has no {', '.join(missing)}; measure again")
+
+
+def context_of(block: Block, image_size: tuple[int, int], kinds: tuple[str, ...]) -> tuple[float, ...]:
+    """Context features of a block and its type, one-hot."""
+    return (*block_context(block, image_size), *(float(block.kind == kind) for kind in kinds))
+
+
+def predict_blocks(params: Params, widths: Float[Array, "g f"], context: Float[Array, "g c"]) -> Float[Array, " g"]:
+    """Milliseconds of blocks.
+
+    Args:
+      params: `LatencyModel.arrays`.
+      widths: width features of each block.
+      context: see `context_of`.
+    """
+    log_rough = jnp.log(rough(params, widths, context))
+    inputs = _clipped(params["widths"], width_inputs(widths, log_rough))
+    slope = SLOPE_FLOOR + jax.nn.softplus(params["slope"])
+    correction = perceptron(params["layers"], inputs, _clipped(params["context"], context))
+    center = params["center"]
+    return jnp.exp(center + slope * (log_rough - center) + correction)
+
+
+def rough(params: Params, widths: Float[Array, "g f"], context: Float[Array, "g c"]) -> Float[Array, " g"]:
+    """Σ rate · feature, with a rate per operator and one per block."""
+    fixed = params["rates"]["block"] + params["rates"]["operator"] * context[:, 0]
+    return widths[:, :ROUGH_FEATURES] @ params["rates"]["features"] + fixed
+
+
+def width_inputs(widths: Float[Array, "g f"], log_rough: Float[Array, " g"]) -> Float[Array, "g f1"]:
+    """What the perceptron sees of widths, before standardization."""
+    return jnp.concatenate([jnp.log1p(widths), log_rough[:, None]], axis=1)
+
+
+def perceptron(layers: Params, widths: Float[Array, "g f1"], context: Float[Array, "g c"]) -> Float[Array, " g"]:
+    """Five fully connected layers, non-decreasing in every column of `widths`."""
+    first = layers["first"]
+    x = monotone(widths @ jax.nn.softplus(first["widths"]) + context @ first["context"] + first["bias"][None])
+    for layer in layers["hidden"].values():
+        x = monotone(x @ jax.nn.softplus(layer["kernel"]) + layer["bias"][None])
+    last = layers["last"]
+    return (x @ jax.nn.softplus(last["kernel"]) + last["bias"][None])[:, 0]
+
+
+def monotone(x: Float[Array, "g u"]) -> Float[Array, "g u"]:
+    """ReLU for the first half of the units, its reflection for the second."""
+    half = x.shape[-1] // 2
+    return jnp.concatenate([jax.nn.relu(x[:, :half]), -jax.nn.relu(-x[:, half:])], axis=1)
+
+
+def _clipped(scaling: Params, x: Float[Array, "g f"]) -> Float[Array, "g f"]:
+    inside = jnp.clip(x, scaling["low"][None], scaling["high"][None])
+    return (inside - scaling["mean"][None]) / scaling["std"][None]
+
+
+def _array(value: Any) -> jax.Array:
+    return jnp.asarray(np.asarray(value, np.float32))

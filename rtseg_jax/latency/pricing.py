@@ -1,0 +1,138 @@
+"""Predicted latency of whole networks, differentiable in kept counts and path weights.
+
+    T = α·Σ_b w_b·S_b + Σ_t r_t·Σ_b w_b·F_bt + δ
+
+`w_b` is 1, or the weight of the path that block `b` is. The second sum prices what separately measured blocks do not
+show: weights that are no longer in the cache, memory traffic, and the runtime's work per operator. All coefficients
+are non-negative.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from rtseg_jax.architecture import PATHS, ArchSpec, Group, Network, declare_spec
+from rtseg_jax.latency.features import WIDTH_FEATURES, Factor, Term, block_terms
+from rtseg_jax.latency.predictor import LatencyModel, Params, context_of, predict_blocks
+
+NetworkLatency = Callable[[Mapping[str, jax.Array], Mapping[str, jax.Array]], jax.Array]
+"""(kept indicators by group, weights of skip, lir and mhsa by mixed block) → milliseconds."""
+
+BETWEEN_TERMS = ("traffic", "weights", "operators")
+BOTH = (0.0, 1.0, 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureTable:
+    """Width features of many blocks as array operations on one vector of kept counts.
+
+    Attributes:
+      groups: names of the groups, in the order of the vector.
+      sizes: full size of each.
+      counts: the factors as combinations of groups; the last row stands for the number 1.
+      left, right: factors of each term.
+      coefficients: of each term.
+      slots: where each term is added, `block · features + feature`.
+      blocks: how many there are.
+    """
+
+    groups: tuple[str, ...]
+    sizes: np.ndarray
+    counts: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+    coefficients: np.ndarray
+    slots: np.ndarray
+    blocks: int
+
+    def __call__(self, kept: Float[Array, " n"]) -> Float[Array, "g f"]:
+        """Features of every block; `kept` in the order of `groups`."""
+        counts = jnp.concatenate([jnp.asarray(self.counts) @ kept, jnp.ones(1)])
+        terms = jnp.asarray(self.coefficients) * counts[self.left] * counts[self.right]
+        sums = jax.ops.segment_sum(terms, self.slots, self.blocks * len(WIDTH_FEATURES))
+        return sums.reshape(self.blocks, len(WIDTH_FEATURES))
+
+
+def feature_table(terms_by_block: list[tuple[Term, ...]]) -> FeatureTable:
+    """Arranges the terms of blocks; equal to `block_features` of each."""
+    terms = [(index, term) for index, block in enumerate(terms_by_block) for term in block]
+    factors: dict[Factor, int] = {}
+    for _, term in terms:
+        for factor in term.factors:
+            factors.setdefault(factor, len(factors))
+    groups: dict[Group, int] = {}
+    for factor in factors:
+        for group, _ in factor:
+            groups.setdefault(group, len(groups))
+    counts = np.zeros((len(factors), len(groups)), np.float32)
+    for factor, row in factors.items():
+        for group, number in factor:
+            counts[row, groups[group]] += number
+    padded = [[*(factors[factor] for factor in term.factors), len(factors)][:2] for _, term in terms]
+    left, right = np.asarray(padded).T
+    return FeatureTable(
+        groups=tuple(group.name for group in groups),
+        sizes=np.asarray([group.size for group in groups], np.float32),
+        counts=counts,
+        left=left,
+        right=right,
+        coefficients=np.asarray([term.coefficient for _, term in terms], np.float32),
+        slots=np.asarray([i * len(WIDTH_FEATURES) + WIDTH_FEATURES.index(term.feature) for i, term in terms]),
+        blocks=len(terms_by_block),
+    )
+
+
+def network_latency(network: Network, image_size: tuple[int, int], model: LatencyModel) -> NetworkLatency:
+    """The latency of a network as a function of kept counts and path weights.
+
+    Args:
+      network: the declaration; every block of the inference network is priced.
+      image_size: height and width of the input.
+      model: fitted to a device.
+
+    Returns:
+      A function, usable inside `jit` and `grad`, of (kept indicators by group name, weights of (skip, lir, mhsa) by
+      mixed block). Groups that are missing are full; mixed blocks that are missing run both operators, weights (0, 1,
+      1), as the supernet does. A path costs in proportion to its weight, skip costs nothing.
+    """
+    choices, blocks = zip(*network.walk(), strict=True)
+    table = feature_table([block_terms(block, image_size) for block in blocks])
+    context = np.asarray([context_of(block, image_size, model.kinds) for block in blocks], np.float32)
+    mixed = [block.name for block in network.mixed_blocks]
+    # Row of each block's weight among [1, weights of the mixed blocks one after the other].
+    rows = np.asarray([0 if c is None else 1 + 3 * mixed.index(c[0]) + PATHS.index(c[1]) for c in choices])
+
+    def latency(kept: Mapping[str, jax.Array], weights: Mapping[str, jax.Array]) -> jax.Array:
+        counts = [kept.get(name, size) for name, size in zip(table.groups, table.sizes, strict=True)]
+        widths = table(jnp.stack([jnp.float32(count) for count in counts]))
+        given = [jnp.asarray(weights.get(name, BOTH), jnp.float32) for name in mixed]
+        return total_latency(model.arrays, widths, jnp.asarray(context), jnp.concatenate([jnp.ones(1), *given])[rows])
+
+    return latency
+
+
+def arch_latency(arch: ArchSpec, image_size: tuple[int, int], model: LatencyModel) -> float:
+    """Predicted milliseconds of a decided network."""
+    return float(network_latency(declare_spec(arch), image_size, model)({}, {}))
+
+
+def total_latency(
+    params: Params, widths: Float[Array, "g f"], context: Float[Array, "g c"], weights: Float[Array, " g"]
+) -> Float[Array, ""]:
+    """Latency of a network whose blocks have these features and weights."""
+    columns = network_columns(params, widths, context, weights)
+    return columns @ params["network"]
+
+
+def network_columns(
+    params: Params, widths: Float[Array, "g f"], context: Float[Array, "g c"], weights: Float[Array, " g"]
+) -> Float[Array, " t"]:
+    """Σ S_b, then the sums of what lies between blocks, then 1: the columns that `params["network"]` weighs."""
+    blocks = weights @ predict_blocks(params, widths, context)
+    between = [widths[:, WIDTH_FEATURES.index(name)] for name in BETWEEN_TERMS[:2]]
+    sums = [weights @ column for column in (*between, context[:, 0])]
+    return jnp.stack([blocks, *sums, jnp.ones(())])

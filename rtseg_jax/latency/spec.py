@@ -1,0 +1,49 @@
+"""What a latency sweep measures, and what the search aims at."""
+
+import dataclasses
+
+from rtseg_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class LatencySpec:
+    """Device, sweep and target.
+
+    Attributes:
+      device: name of a measuring backend, see `latency.backends.BACKENDS`.
+      threads: of the runtime.
+      num_blocks: blocks that are measured on their own; all places of the network are visited in turn.
+      num_networks: whole networks that are measured to price what lies between blocks.
+      runs: measured runs of each model at least; very short models are repeated more.
+      image_size: height and width at which latency counts.
+      seed: of the sampled widths and paths.
+      target_ms: latency that the search aims at, in milliseconds.
+      target_fraction: the same as a fraction of the supernet's; used where `target_ms` is None.
+    """
+
+    device: str = "host_cpu"
+    threads: int = 1
+    num_blocks: int = 120
+    num_networks: int = 16
+    runs: int = 15
+    image_size: tuple[int, int] = (512, 1024)
+    seed: int = 0
+    target_ms: float | None = None
+    target_fraction: float | None = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("threads", "num_blocks", "num_networks", "runs"):
+            if getattr(self, name) < 1:
+                raise UserError(f"latency.{name} is {getattr(self, name)}: it must be at least 1")
+        if len(self.image_size) != 2 or min(self.image_size) < 1:
+            raise UserError(f"latency.image_size is {self.image_size}: it must be (height, width)")
+        if self.target_ms is None and self.target_fraction is None:
+            raise UserError("latency.target_ms and latency.target_fraction are both unset: set one of them")
+        if self.target_ms is not None and self.target_ms <= 0:
+            raise UserError(f"latency.target_ms is {self.target_ms}: it must be positive")
+        if self.target_ms is None and not 0 < self.target_fraction <= 1:  # type: ignore[operator]
+            raise UserError(f"latency.target_fraction is {self.target_fraction}: it must be in (0, 1]")
+
+    def target(self, supernet_ms: float) -> float:
+        """Milliseconds to aim at, given the supernet's."""
+        return self.target_ms if self.target_ms is not None else supernet_ms * float(self.target_fraction or 1.0)
