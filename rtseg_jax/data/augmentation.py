@@ -27,7 +27,7 @@ def augment(example: Example, spec: DataSpec, rng: np.random.Generator) -> Examp
 def random_scale(spec: DataSpec, rng: np.random.Generator) -> float:
     """One of `spec.scales`, or a log-uniform draw from `spec.scale_range`."""
     if spec.scale_range is None:
-        return float(spec.scales[rng.integers(len(spec.scales))])
+        return float(spec.scales[int(rng.integers(len(spec.scales)))])
     return float(np.exp(rng.uniform(*np.log(spec.scale_range))))
 
 

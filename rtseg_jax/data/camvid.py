@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
+from rtseg_jax.data.caching import CachedSource
 from rtseg_jax.data.catalogue import CAMVID
 from rtseg_jax.data.dataset import IGNORE, Dataset, DataSpec, Example
 from rtseg_jax.errors import UserError
@@ -13,16 +14,12 @@ from rtseg_jax.errors import UserError
 VOID_ID = 11
 """The id that the label files use for pixels of no class."""
 
-CACHE_BYTES = 1 << 30
-"""Decoded pictures are kept in memory up to this many bytes for each split; the 367 training pictures need 254 MB."""
-
 
 class CamVidSource:
     """One split of CamVid. Pairs and sizes are checked when it is made, contents when a picture is decoded."""
 
     def __init__(self, root: Path, split: str):
         self._pairs = find_pairs(root, split)
-        self._cache: dict[int, Example] = {}
         for image, label in self._pairs:
             _check_sizes(image, label)
 
@@ -30,13 +27,7 @@ class CamVidSource:
         return len(self._pairs)
 
     def __getitem__(self, index: int) -> Example:
-        if index in self._cache:
-            return self._cache[index]
-        example = _read_example(*self._pairs[index])
-        # Examples of one split have one size, so that counting them is counting bytes.
-        if (len(self._cache) + 1) * sum(array.nbytes for array in example.values()) <= CACHE_BYTES:
-            self._cache[index] = example
-        return example
+        return _read_example(*self._pairs[index])
 
 
 def build_camvid(spec: DataSpec) -> Dataset:
@@ -44,7 +35,7 @@ def build_camvid(spec: DataSpec) -> Dataset:
     if spec.data_dir is None:
         raise UserError("camvid needs data_dir, the folder that holds train/, trainannot/, val/ and valannot/")
     root = Path(spec.data_dir)
-    return Dataset(CAMVID, CamVidSource(root, "train"), CamVidSource(root, "val"))
+    return Dataset(CAMVID, CachedSource(CamVidSource(root, "train")), CachedSource(CamVidSource(root, "val")))
 
 
 def find_pairs(root: Path, split: str) -> list[tuple[Path, Path]]:
@@ -102,10 +93,7 @@ def _read(path: Path, mode: str | None) -> np.ndarray:
 
 
 def _read_example(image: Path, label: Path) -> Example:
-    example: Example = {"image": _read(image, "RGB"), "label": decode_label(_read(label, None), label)}
-    for array in example.values():
-        array.flags.writeable = False  # the cache hands out the same array again and again
-    return example
+    return {"image": _read(image, "RGB"), "label": decode_label(_read(label, None), label)}
 
 
 def decode_label(ids: np.ndarray, path: Path) -> UInt8[np.ndarray, "h w"]:

@@ -61,7 +61,8 @@ _ADE20K_NAMES = (
 
 def voc_colour(index: int) -> tuple[int, int, int]:
     """RGB colour number `index` of the VOC colour map: bits 3i, 3i+1, 3i+2 of the index become bit 7−i of R, G, B."""
-    return tuple(sum((index >> (3 * i + c) & 1) << (7 - i) for i in range(8)) for c in range(3))
+    red, green, blue = (sum((index >> (3 * i + c) & 1) << (7 - i) for i in range(8)) for c in range(3))
+    return red, green, blue
 
 
 def _coloured(name: str, classes: tuple[tuple[str, tuple[int, int, int]], ...]) -> DatasetInfo:

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Callable
 
+from rtseg_jax.data.caching import CachedSource
 from rtseg_jax.data.camvid import build_camvid
 from rtseg_jax.data.catalogue import KNOWN, SYNTHETIC_STREETS
 from rtseg_jax.data.dataset import Dataset, DatasetInfo, DataSpec
@@ -21,7 +22,7 @@ def _build_streets(spec: DataSpec) -> Dataset:
 def _drawn(spec: DataSpec, info: DatasetInfo) -> Dataset:
     train = StreetSource(spec.num_train, spec.drawn_size, spec.seed, "train", info.num_classes)
     validation = StreetSource(spec.num_validation, spec.drawn_size, spec.seed, "validation", info.num_classes)
-    return Dataset(info, train, validation)
+    return Dataset(info, CachedSource(train), CachedSource(validation))
 
 
 def _not_built(spec: DataSpec) -> Dataset:

@@ -48,10 +48,10 @@ class Camera:
 
 
 class _Shape(NamedTuple):
-    """Polygons waiting to be painted: `count` of them with equally many points each."""
+    """Polygons waiting to be painted: `parts` of them with equally many points each."""
 
-    points: np.ndarray  # [count * n 3], metres
-    count: int
+    points: np.ndarray  # [parts * n 3], metres
+    parts: int
     colour: Colour
     label: int | None = None
     standing: bool = False  # hides what is behind it: its distance is painted too
@@ -111,13 +111,13 @@ class Canvas:
     def _in_view(self, low: Int[np.ndarray, "m 2"], high: Int[np.ndarray, "m 2"]) -> Bool[np.ndarray, " m"]:
         # Eight pixels of margin for the width of lines.
         height, width = self.camera.size
-        return ((high >= -8) & (low <= np.array([width, height]) + 8)).all(axis=1)
+        return np.all((high >= -8) & (low <= np.array([width, height]) + 8), axis=1)
 
     def _paint(self, shape: _Shape, pixels: Int[np.ndarray, "n 2"], distance: float) -> None:
         if shape.shadow is not None:
             self._darken(pixels, shape.shadow)
             return
-        outlines = [pixels] if shape.count == 1 else list(pixels.reshape(shape.count, -1, 2))
+        outlines = [pixels] if shape.parts == 1 else list(pixels.reshape(shape.parts, -1, 2))
         thickness = _thickness(shape.width * self.camera.focal / distance) if shape.width else 0
         _fill(self.image, outlines, tuple(map(float, shape.colour)), thickness)
         if shape.label is not None:

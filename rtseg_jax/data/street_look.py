@@ -16,7 +16,7 @@ def photograph(canvas: Canvas, rng: np.random.Generator) -> UInt8[np.ndarray, "h
     picture *= _light(canvas.camera.size, rng)
     if rng.random() < 0.5:
         sigma = rng.uniform(0.3, 1.1) * canvas.camera.size[0] / 200
-        picture = cv2.GaussianBlur(picture, (0, 0), max(sigma, 0.2))
+        cv2.GaussianBlur(picture, (0, 0), max(sigma, 0.2), dst=picture)
     picture += rng.standard_normal(picture.shape, np.float32) * np.float32(rng.uniform(1.5, 9))
     return np.clip(picture, 0, 255).astype(np.uint8)
 
