@@ -164,8 +164,10 @@ def draw_tree(canvas: Canvas, rng: np.random.Generator, x: float, z: float) -> N
     trunk_x = x + trunk * np.array([-1, 1, 0.6, -0.6])
     canvas.face(upright(trunk_x, np.array([0, 0, tall * 0.7, tall * 0.7]), z), bark, TREE)
     clumps, sides = (int(rng.integers(7, 13)), 22) if z < 30 else (4, 10)  # far ones are a few pixels
-    for lift, outline in zip(*_crown(rng, (x, z), (tall, spread), (clumps, sides)), strict=True):
-        canvas.face(outline, np.minimum(leaf * (0.9 + 0.25 * lift), 255), TREE)
+    lift, outlines = _crown(rng, (x, z), (tall, spread), (clumps, sides))
+    colours = np.minimum(leaf * (0.9 + 0.25 * lift[:, None]), 255).tolist()
+    for outline, colour in zip(outlines, colours, strict=True):
+        canvas.face(outline, colour, TREE)
 
 
 def _crown(

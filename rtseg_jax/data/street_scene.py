@@ -240,7 +240,7 @@ def _furniture(canvas: Canvas, rng: np.random.Generator, edge: float, line: floa
     """Trees, poles, signs and people on one pavement."""
     kerb, wall = edge + np.sign(edge) * 0.5, line - np.sign(line) * 0.4
     if rng.random() < 0.6:
-        for z in np.arange(rng.uniform(4, 14), 90, rng.uniform(7, 16)):
+        for z in np.arange(rng.uniform(4, 14), 65, rng.uniform(7, 16)):
             yield _prop(canvas, rng, draw_tree, kerb, z)
     for draw, most, furthest in ((draw_pole, 5, 60), (draw_sign, 4, 35)):
         for _ in range(rng.integers(0, most)):
@@ -253,7 +253,7 @@ def _parked(canvas: Canvas, rng: np.random.Generator, edge: float) -> Iterator[P
     if rng.random() < 0.35:
         return
     x = edge - np.sign(edge) * 1.0
-    for z in np.arange(rng.uniform(3, 16), 80, rng.uniform(5.5, 9)):
+    for z in np.arange(rng.uniform(3, 16), 60, rng.uniform(5.5, 9)):
         if rng.random() < 0.6:
             yield _prop(canvas, rng, draw_car, x, z)
 
