@@ -15,8 +15,8 @@ SKY, BUILDING, POLE, ROAD, PAVEMENT, TREE, SIGN, FENCE, CAR, PEDESTRIAN, BICYCLI
 FAR = 200.0
 """Distance in metres at which streets end and the sky begins."""
 
-NEAR = 2.0
-"""Nothing nearer than this many metres is drawn; it keeps projected coordinates small."""
+NEAR = 0.8
+"""Nothing nearer than this many metres is drawn; the camera sees no ground nearer than a metre."""
 
 Colour = Sequence[float | int] | Float[np.ndarray, "3"]
 """Red, green and blue from 0 to 255."""

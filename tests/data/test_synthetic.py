@@ -122,6 +122,12 @@ def test_every_class_appears_and_the_street_is_where_streets_are():
     assert np.mean(labels[:, -20:] == SKY) == 0
 
 
+@pytest.mark.parametrize("size", [(60, 80), (90, 61)])
+def test_the_ground_reaches_the_lower_edge(size):
+    streets = source(8, size)
+    assert all((streets[i]["label"][-1] != SKY).all() for i in range(8))
+
+
 def test_the_camera_leaves_labels_alone_and_spoils_colours():
     rng = np.random.default_rng([0, 0, 2])
     np.testing.assert_array_equal(source()[2]["label"], draw_street((64, 128), rng).label)
