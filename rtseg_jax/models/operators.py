@@ -26,7 +26,7 @@ from rtseg_jax.models.pooling import avg_pool_3x3_s2, max_pool_3x3_s2
 from rtseg_jax.models.resize import resize_bilinear
 
 Masks = Mapping[str, Float[Array, " g"]] | None
-Map = Float[Array, "b h w c"]
+Map = Float[Array, "b _ _ _"]  # the maps of one operator differ in size and channels
 
 
 @dataclasses.dataclass(frozen=True)
