@@ -55,7 +55,7 @@ class ArchSpec:
             return ArchSpec.from_json(json.loads(path.read_text()))
         except FileNotFoundError as error:
             raise UserError(f"{path}: no such file; a search writes it when it has decided") from error
-        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path}: not an architecture file ({error}); name one written by a search") from error
 
     @property

@@ -63,7 +63,10 @@ class _Declaration:
             return Group(name, size, unit, searched)
         if name not in self.widths:
             raise UserError(f"architecture: no width for channel group {name}; it belongs to another supernet")
-        return Group(name, self.widths[name], unit, searched)
+        width = self.widths[name]
+        if not isinstance(width, int) or not 1 <= width <= size:
+            raise UserError(f"architecture: width of {name} is {width}; it must be a whole number from 1 to {size}")
+        return Group(name, width, unit, searched)
 
     def base_group(self, name: str, base: int) -> Group:
         return self.group(name, self.spec.channels(base))
