@@ -1,5 +1,6 @@
 """Exact counts of every kind of network, against published numbers, the parameter tree, and XLA's own count."""
 
+import itertools
 import typing
 from collections import Counter
 
@@ -166,7 +167,7 @@ def test_macs_are_those_that_xla_counts(name):
     network = declare(spec)
     model = SegmentationNetwork(network, lowering="native")
     images = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
-    variables = jax.eval_shape(lambda key, x: model.init(key, x), jax.random.key(0), images)
+    variables = jax.eval_shape(model.init, jax.random.key(0), images)
 
     def forward(variables, x):
         return model.apply(variables, x)["logits"]
@@ -178,7 +179,7 @@ def test_macs_are_those_that_xla_counts(name):
     for inside, eqn in contractions(traced.jaxpr):
         flops = xla_flops(eqn)
         computed += flops
-        owners = [pair for pair in zip(inside, inside[1:], strict=False) if pair in operators]
+        owners = [pair for pair in itertools.pairwise(inside) if pair in operators]
         if "_resize" in inside:
             resizes += flops
         elif owners:  # a layer with parameters has its own module
