@@ -1,0 +1,33 @@
+"""Bilinear resizing with half-pixel centres, in a form to train and a form to export."""
+
+import jax
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+from rtseg_jax.models.convolution import Lowering
+
+
+def resize_bilinear(
+    x: Float[Array, "b h w c"], size: tuple[int, int], *, lowering: Lowering
+) -> Float[Array, "b h2 w2 c"]:
+    """Resize to `size`: half-pixel centres, edges repeated, no anti-aliasing.
+
+    The `export` lowering marks the same computation as one `RESIZE_BILINEAR` for the converter. The mark has no
+    derivative, so it is for inference only.
+    """
+    size = (int(size[0]), int(size[1]))
+    if x.shape[1:3] == size:
+        return x
+    if lowering != "export":
+        return _interpolate(x, size)
+
+    def marked(x: Array, **_: object) -> Array:
+        return _interpolate(x, size)
+
+    composite = lax.composite(marked, name="odml.upsample_bilinear2d", version=1)
+    return composite(x, size=np.array(size, np.int64), is_nchw_op=False, align_corners=False)
+
+
+def _interpolate(x: Array, size: tuple[int, int]) -> Array:
+    return jax.image.resize(x, (x.shape[0], *size, x.shape[-1]), "bilinear", antialias=False)
