@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Runs rtseg_jax.main on the GPUs of one host, or as one process of a multi-host run.
+#
+#   launch/gpu.sh [--dry-run] --config=configs/search.py --workdir=WORKDIR
+#
+# One host: one process drives every GPU that CUDA_VISIBLE_DEVICES leaves.
+# SLURM: `srun --ntasks-per-node=1 launch/gpu.sh ...`; JAX reads coordinator, count and number from SLURM.
+# Otherwise, on every host: COORDINATOR=HOST0:1234 NUM_PROCESSES=4 PROCESS_ID=0 launch/gpu.sh ...
+#
+# Needs JAX's CUDA wheels once: .venv/bin/python -m pip install "jax[cuda12]" -c constraints.txt
+set -euo pipefail
+
+dry_run=false
+if [[ "${1:-}" == --dry-run ]]; then
+  dry_run=true
+  shift
+fi
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+command=(.venv/bin/python -m rtseg_jax.main "$@")
+if [[ -n "${COORDINATOR:-}" ]]; then
+  : "${NUM_PROCESSES:?COORDINATOR is set: set NUM_PROCESSES, the number of hosts, as well}"
+  : "${PROCESS_ID:?COORDINATOR is set: set PROCESS_ID, 0 on the coordinator, as well}"
+  command=(
+    env "JAX_COORDINATOR_ADDRESS=$COORDINATOR" "JAX_NUM_PROCESSES=$NUM_PROCESSES" "JAX_PROCESS_ID=$PROCESS_ID"
+    "${command[@]}" --distributed
+  )
+elif [[ "${SLURM_NTASKS:-1}" -gt 1 ]]; then
+  command+=(--distributed)
+fi
+
+if $dry_run; then
+  printf '%q ' "${command[@]}"
+  echo
+else
+  exec "${command[@]}"
+fi

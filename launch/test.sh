@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Linter, formatter, type checker and all tests; arguments go to pytest.
+#
+#   launch/test.sh [PYTEST ARGUMENT ...]
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source launch/environment.sh
+use_environment requirements-dev.txt
+.venv/bin/python -m ruff check
+.venv/bin/python -m ruff format --check
+.venv/bin/python -m mypy
+.venv/bin/python -m pytest -n "${TEST_WORKERS:-2}" "$@"

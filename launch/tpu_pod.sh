@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Runs rtseg_jax.main on every worker of a Cloud TPU pod slice.
+#
+#   TPU_NAME=NAME ZONE=ZONE launch/tpu_pod.sh [--dry-run] --config=configs/search.py --workdir=gs://BUCKET/RUN
+#
+# Each worker needs this repository in REPOSITORY (default: rtseg_jax in the home folder) with a .venv that holds
+# requirements.txt and "jax[tpu]", both installed with -c constraints.txt. JAX finds the other workers by itself.
+set -euo pipefail
+
+dry_run=false
+if [[ "${1:-}" == --dry-run ]]; then
+  dry_run=true
+  shift
+fi
+: "${TPU_NAME:?set TPU_NAME, the name of the pod slice}"
+: "${ZONE:?set ZONE, the zone of the pod slice}"
+
+printf -v arguments ' %q' "$@"
+remote="cd ${REPOSITORY:-rtseg_jax} && .venv/bin/python -m rtseg_jax.main$arguments --distributed"
+command=(gcloud compute tpus tpu-vm ssh "$TPU_NAME" --zone="$ZONE" --worker=all --command="$remote")
+
+if $dry_run; then
+  printf '%q ' "${command[@]}"
+  echo
+else
+  exec "${command[@]}"
+fi
