@@ -34,7 +34,18 @@ def declare(
     Raises:
       UserError: widths or paths do not fit the supernet.
     """
+    if widths is not None:
+        _check_widths(spec, widths)
     return _Declaration(spec, widths, paths).network()
+
+
+def _check_widths(spec: NetworkSpec, widths: Mapping[str, int]) -> None:
+    for group in declare(spec).searched_groups:
+        width = widths.get(group.name, group.size)
+        if not isinstance(width, int) or not 1 <= width <= group.size:
+            raise UserError(
+                f"architecture: width of {group.name} is {width}; it must be a whole number from 1 to {group.size}"
+            )
 
 
 class _Declaration:
@@ -63,10 +74,7 @@ class _Declaration:
             return Group(name, size, unit, searched)
         if name not in self.widths:
             raise UserError(f"architecture: no width for channel group {name}; it belongs to another supernet")
-        width = self.widths[name]
-        if not isinstance(width, int) or not 1 <= width <= size:
-            raise UserError(f"architecture: width of {name} is {width}; it must be a whole number from 1 to {size}")
-        return Group(name, width, unit, searched)
+        return Group(name, self.widths[name], unit, searched)
 
     def base_group(self, name: str, base: int) -> Group:
         return self.group(name, self.spec.channels(base))
