@@ -15,9 +15,8 @@ ARGUMENTS = ["--config=configs/search.py", "--workdir=a folder"]
 
 
 def launch(script, *arguments, **environment):
-    clean = {
-        name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "COORDINATOR", "TPU", "ZONE"))
-    }
+    elsewhere = ("SLURM", "COORDINATOR", "TPU", "ZONE", "PYTHON", "TEST_WORKERS")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(elsewhere)}
     command = ["bash", str(script), *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=clean | environment, check=False)
 

@@ -1,0 +1,29 @@
+"""CamVid at 360×480 with the full-size supernet, for one GPU.
+
+    launch/gpu.sh --config=configs/camvid_full.py --config.data.data_dir=CAMVID --workdir=WORKDIR
+
+Hardware: 1 GPU.
+Time and validation mIoU: not yet measured.
+"""
+
+import ml_collections
+
+from rtseg_jax.config import base_config
+
+
+def get_config() -> ml_collections.ConfigDict:
+    config = base_config()
+    config.data.name = "camvid"
+    config.data.train_size = config.data.eval_size = (360, 480)
+    config.data.base_size = (0, 0)
+    config.data.scale_range = (0.5, 2.0)
+
+    config.train.batch_size = 16
+    config.train.pretrain_steps = 12_000
+    config.train.search_steps = 4_000
+    config.train.finetune_steps = 4_000
+    for rate in ("learning_rate", "search_learning_rate", "finetune_learning_rate"):
+        config.train[rate] = 0.05
+    config.train.bfloat16 = True
+    config.train.eval_every = 1_000
+    return config

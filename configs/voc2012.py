@@ -1,0 +1,21 @@
+"""PASCAL VOC 2012 at 513×513.
+
+    launch/gpu.sh --config=configs/voc2012.py --config.data.data_dir=VOC2012 --workdir=WORKDIR
+
+Hardware: 8 GPUs, 8 pictures each.
+Time and validation mIoU: not yet measured (nor published).
+"""
+
+import ml_collections
+
+from rtseg_jax.config import base_config
+
+
+def get_config() -> ml_collections.ConfigDict:
+    config = base_config()
+    config.data.name = "voc2012"
+    config.data.train_size = config.data.eval_size = (513, 513)
+    config.data.base_size = (0, 0)
+    for rate in ("learning_rate", "search_learning_rate", "finetune_learning_rate"):
+        config.train[rate] = 0.01
+    return config

@@ -1,0 +1,190 @@
+"""What a config would build, told without data and without weights."""
+
+import functools
+import io
+import math
+from collections import Counter
+
+import jax
+from rich.console import Console
+from rich.table import Table
+
+from rtseg_jax.architecture import Block, Group, Network, counts, declare, graph
+from rtseg_jax.architecture.graph import Op
+from rtseg_jax.config import RunSpec
+
+TRAINING_PHASES = ("pretrain", "search", "finetune", "uniform")
+PATH_CHOICES = 3  # skip, LIR, MHSA
+
+Size = tuple[int, int]
+
+
+def describe(spec: RunSpec) -> str:
+    """Tables of the network, its search space, memory, schedule and latency target, as plain text."""
+    network = declare(spec.network)
+    buffer = io.StringIO()
+    console = Console(file=buffer, width=100, color_system=None)
+    console.print(_parts_table(network, spec.data.eval_size))
+    if network.mixed_blocks:
+        console.print(_attention_table(network, spec))
+    space = f"{len(network.mixed_blocks)} mixed blocks, {len(network.searched_groups)} channel groups"
+    console.print(f"Search space: 10^{search_space_log10(network):.1f} architectures ({space})\n", highlight=False)
+    console.print(_memory_table(network, spec, jax.device_count()))
+    console.print(_schedule_table(spec))
+    console.print(f"Latency target: {_latency_target(spec)}", highlight=False)
+    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
+
+
+def search_space_log10(network: Network) -> float:
+    """log₁₀ of the number of architectures: allowed widths of every searched group, times paths of mixed blocks.
+
+    Widths inside a path that is not taken are counted too: this is the number of points that the search moves among.
+    """
+    widths = sum(math.log10(len(allowed_widths(group))) for group in network.searched_groups)
+    return widths + len(network.mixed_blocks) * math.log10(PATH_CHOICES)
+
+
+def allowed_widths(group: Group) -> tuple[int, ...]:
+    """Numbers of indicators that a decision may keep."""
+    return tuple(sorted({group.snap(kept) for kept in range(1, group.size + 1)}))
+
+
+def groups_by_part(network: Network) -> dict[str, tuple[Group, ...]]:
+    """Searched groups by the part that writes them first; attention paths are a part of their own."""
+    result: dict[str, dict[Group, None]] = {}
+    seen: set[Group] = set()
+    for block in network.plain_blocks:
+        groups = dict.fromkeys(group for op in block.ops for group in op.output.groups if group.searched)
+        part = "attention" if block.kind == "mhsa" else block.part
+        result.setdefault(part, {}).update({group: None for group in groups if group not in seen})
+        seen.update(groups)
+    return {part: tuple(groups) for part, groups in result.items()}
+
+
+def training_elements(network: Network, image_size: Size) -> int:
+    """Numbers kept for the backward pass of one picture; an estimate.
+
+    Counted is what a derivative needs: the output of every operator, once more where batch norm follows a convolution
+    (before and after it), and the attention weights. XLA recomputes some of it, fuses some of it away, and needs space
+    of its own: for configs/quickstart.py as shipped first it reserved 95.0 MB on a CPU, where this says 98.5.
+    """
+    blocks = (*network.plain_blocks, *network.auxiliary)
+    return sum(kept_elements(op, image_size) for block in blocks for op in block.ops)
+
+
+@functools.singledispatch
+def kept_elements(op: Op, image_size: Size) -> int:
+    """Numbers that an operator keeps for its derivative, for one picture."""
+    return counts.pixels(op.output, image_size) * op.output.channels
+
+
+@kept_elements.register
+def _(op: graph.Conv, image_size: Size) -> int:
+    return counts.pixels(op.output, image_size) * op.output.channels * (2 if op.norm else 1)
+
+
+@kept_elements.register
+def _(op: graph.ConvTranspose, image_size: Size) -> int:
+    return 2 * counts.pixels(op.output, image_size) * op.output.channels
+
+
+@kept_elements.register
+def _(op: graph.Attention, image_size: Size) -> int:
+    tokens = counts.pixels(op.output, image_size)
+    heads = sum(group.size for group in op.output.groups)
+    return tokens * op.output.channels + heads * tokens**2
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right")
+    return table
+
+
+def _parts_table(network: Network, image_size: Size) -> Table:
+    height, width = image_size
+    parameters = counts.by_part(network, counts.block_parameters)
+    macs = counts.by_part(network, lambda block: counts.block_macs(block, image_size))
+    groups = groups_by_part(network)
+    title = f"Network at {height}×{width}"
+    table = _table(title, "part", "parameters (M)", "GMACs", "channel groups", "indicators")
+    for part in parameters:
+        table.add_row(part, *_part_cells(parameters[part], macs[part], groups[part]))
+    table.add_section()
+    all_groups = tuple(group for part in groups.values() for group in part)
+    table.add_row("inference network", *_part_cells(sum(parameters.values()), sum(macs.values()), all_groups))
+    table.add_row(
+        "auxiliary heads (training only)",
+        *_part_cells(
+            sum(counts.block_parameters(block) for block in network.auxiliary),
+            sum(counts.block_macs(block, image_size) for block in network.auxiliary),
+            (),
+        ),
+    )
+    return table
+
+
+def _part_cells(parameters: int, macs: int, groups: tuple[Group, ...]) -> tuple[str, ...]:
+    indicators = sum(group.size for group in groups)
+    return (f"{parameters / 1e6:.3f}", f"{macs / 1e9:.3f}", str(len(groups)), f"{indicators:,}")
+
+
+def _attention_table(network: Network, spec: RunSpec) -> Table:
+    sizes = tuple(dict.fromkeys((spec.data.train_size, spec.data.eval_size)))
+    tokens = (f"tokens at {height}×{width}" for height, width in sizes)
+    table = _table("Attention", "stage", "blocks", "patch", *tokens, "token width", "heads")
+    blocks = [block for block in network.plain_blocks if block.kind == "mhsa"]
+    number = Counter(_attention_row(block, *sizes) for block in blocks)
+    for (stage, *cells), count in number.items():
+        table.add_row(stage, str(count), *cells)
+    return table
+
+
+def _attention_row(block: Block, *image_sizes: Size) -> tuple[str, ...]:
+    embed = block.ops[0].output
+    attention = next(op for op in block.ops if isinstance(op, graph.Attention))
+    stride = block.output.stride
+    tokens = ("{} × {} = {}".format(*embed.size(size), counts.pixels(embed, size)) for size in image_sizes)
+    heads = str(attention.output.groups[0].size)
+    return (f"1/{stride}", str(embed.stride // stride), *tokens, str(embed.channels), heads)
+
+
+def _memory_table(network: Network, spec: RunSpec, devices: int) -> Table:
+    """Estimated memory of a training step; weights are whole on every device, pictures are divided."""
+    weights = 4 * (counts.parameters(network) + sum(counts.block_parameters(block) for block in network.auxiliary))
+    bytes_per_number = 2 if spec.train.bfloat16 else 4
+    one = bytes_per_number * training_elements(network, spec.data.train_size)
+    pictures = spec.train.batch_size / devices
+    copies = {"parameters": 1, "gradients": 1, "momentum": 1}
+    if spec.train.accumulate > 1:
+        copies["accumulated gradients"] = 1
+    if spec.loss.lam > 0:
+        copies["teacher (search)"] = 1
+    table = _table(f"Estimated training memory per device, of {devices}", "what", "MB")
+    for name, number in copies.items():
+        table.add_row(name, f"{number * weights / 1e6:,.0f}")
+    table.add_row(f"activations of {pictures:g} pictures ({one / 1e6:,.0f} MB each)", f"{pictures * one / 1e6:,.0f}")
+    table.add_section()
+    table.add_row("sum", f"{(sum(copies.values()) * weights + pictures * one) / 1e6:,.0f}")
+    return table
+
+
+def _schedule_table(spec: RunSpec) -> Table:
+    table = _table("Schedule", "phase", "steps", "pictures", "learning rate", "runs")
+    for phase in TRAINING_PHASES:
+        steps = spec.train.steps(phase)
+        pictures = f"{steps * spec.train.batch_size:,}"
+        runs = "yes" if phase in spec.phases else "no"
+        table.add_row(phase, f"{steps:,}", pictures, f"{spec.train.rate(phase):g}", runs)
+    return table
+
+
+def _latency_target(spec: RunSpec) -> str:
+    latency = spec.latency
+    height, width = latency.image_size
+    threads = "1 thread" if latency.threads == 1 else f"{latency.threads} threads"
+    where = f"at {height}×{width} on {latency.device}, {threads}"
+    if latency.target_ms is not None:
+        return f"{latency.target_ms:g} ms {where}"
+    return f"{latency.target_fraction:g} of the supernet's own, {where}"

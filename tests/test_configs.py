@@ -1,0 +1,61 @@
+"""Every shipped config builds, differs from the recipe only where it says so, and can be described."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from rtseg_jax.architecture import declare
+from rtseg_jax.config import base_config, run_spec
+from rtseg_jax.data import dataset_info
+from rtseg_jax.describe import describe
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = {path.stem: path for path in sorted((ROOT / "configs").glob("*.py"))}
+
+# data set, size of the network input, width
+TABLE = {
+    "ade20k": ("ade20k", (512, 512), 2.19),
+    "camvid": ("camvid", (360, 480), 0.5),
+    "camvid_full": ("camvid", (360, 480), 2.19),
+    "quickstart": ("synthetic_streets", (128, 256), 0.5),
+    "search": ("cityscapes", (512, 1024), 2.19),
+    "voc2012": ("voc2012", (513, 513), 2.19),
+}
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, CONFIGS[name])
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_config_is_in_the_table():
+    assert set(CONFIGS) == set(TABLE)
+
+
+def test_every_config_is_in_the_readme():
+    readme = (ROOT / "README.md").read_text()
+    assert [name for name in CONFIGS if f"configs/{name}.py" not in readme] == []
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_builds(name):
+    data_set, size, width = TABLE[name]
+    spec = run_spec(load(name).get_config())
+    assert (spec.data.name, spec.data.eval_size, spec.network.width) == (data_set, size, width)
+    assert spec.network.num_classes == dataset_info(data_set).num_classes
+    assert len(declare(spec.network).mixed_blocks) == sum(spec.network.segment_blocks)
+    assert f"Network at {size[0]}×{size[1]}" in describe(spec)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_says_how_to_run_it_on_what_for_how_long_and_how_well(name):
+    text = load(name).__doc__
+    for word in ("WORKDIR", "Hardware:", "Time", "mIoU"):
+        assert word in text, f"configs/{name}.py does not name {word}"
+
+
+def test_the_recipe_is_the_base_unchanged():
+    assert load("search").get_config().to_dict() == base_config().to_dict()
