@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -39,8 +40,18 @@ WIDTH_FEATURES = (
 )
 CONTEXT_FEATURES = ("operators", "log_input_pixels", "log_output_pixels", "log_height", "log_stride", "log_kernel")
 
-Factor = tuple[tuple[Group, int], ...]
-"""A count: sum over groups of kept indicators times a number."""
+
+@dataclasses.dataclass(frozen=True)
+class Factor:
+    """A count: the sum over groups of kept indicators times a number.
+
+    Attributes:
+      parts: groups and numbers.
+      tiled: whether the device computes whole tiles of these channels: outputs of convolutions.
+    """
+
+    parts: tuple[tuple[Group, int], ...]
+    tiled: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +59,7 @@ class Term:
     """`coefficient · Π factors`, added to a width feature."""
 
     feature: str
-    coefficient: float
+    coefficient: int
     factors: tuple[Factor, ...]
 
 
@@ -58,15 +69,17 @@ def block_terms(block: Block, image_size: tuple[int, int]) -> tuple[Term, ...]:
     inputs = {group for tensor in block.inputs for group in tensor.groups}
     outputs = set(block.output.groups)
     written = {group: None for op in block.ops for group in op.output.groups}
-    terms += [Term("input_channels", 1.0, (_channels(tensor),)) for tensor in block.inputs]
+    terms += [Term("input_channels", 1, (_channels(tensor),)) for tensor in block.inputs]
     terms += [
-        Term("inner_channels", 1.0, (((group, group.unit),),)) for group in written if group not in inputs | outputs
+        Term("inner_channels", 1, (Factor(((group, group.unit),)),))
+        for group in written
+        if group not in inputs | outputs
     ]
-    return (*terms, Term("output_channels", 1.0, (_channels(block.output),)))
+    return (*terms, Term("output_channels", 1, (_channels(block.output),)))
 
 
 def block_features(
-    block: Block, image_size: tuple[int, int], kept: Callable[[Group], Any] = all_kept
+    block: Block, image_size: tuple[int, int], kept: Callable[[Group], Any] = all_kept, tile: int = 1
 ) -> Float[Array, " f"]:
     """Width features of a block (`WIDTH_FEATURES`), then its context features (`CONTEXT_FEATURES`).
 
@@ -74,11 +87,16 @@ def block_features(
       block: the declaration.
       image_size: height and width of the network's input.
       kept: kept indicators of a group, an integer or a traced scalar; features are differentiable in them.
+      tile: channels that the device computes at once; convolutions' outputs are rounded up to whole tiles.
     """
+
+    def count(factor: Factor) -> Any:
+        number = sum(kept(group) * number for group, number in factor.parts)
+        return round_up(number, tile) if factor.tiled else number
+
     totals: dict[str, Any] = dict.fromkeys(WIDTH_FEATURES, 0.0)
     for term in block_terms(block, image_size):
-        counts = [sum(kept(group) * number for group, number in factor) for factor in term.factors]
-        totals[term.feature] += term.coefficient * math.prod(counts)
+        totals[term.feature] += term.coefficient * math.prod(map(count, term.factors))
     return jnp.stack([jnp.float32(value) for value in (*totals.values(), *block_context(block, image_size))])
 
 
@@ -105,8 +123,15 @@ def operators(op: Op) -> int:
     return 2 if gelu or isinstance(op, graph.Gate) else 1
 
 
-def _channels(tensor: Tensor) -> Factor:
-    return tuple((group, group.unit) for group in tensor.groups)
+def round_up(count: Any, tile: Any) -> Any:
+    """Rounds up to whole tiles; the gradient is that of the count, whose average slope it has."""
+    count = jnp.asarray(count, jnp.float32)
+    rounded = jnp.ceil(jax.lax.stop_gradient(count) / tile - 1e-4) * tile
+    return count + (rounded - jax.lax.stop_gradient(count))
+
+
+def _channels(tensor: Tensor, tiled: bool = False) -> Factor:
+    return Factor(tuple((group, group.unit) for group in tensor.groups), tiled)
 
 
 def _priced(op: Op, image_size: tuple[int, int]) -> Iterator[Term]:
@@ -129,7 +154,7 @@ def _work(op: Op, image_size: tuple[int, int]) -> Iterator[Term]:
 @_work.register
 def _(op: graph.Conv, image_size: tuple[int, int]) -> Iterator[Term]:
     taps, area = op.kernel**2, pixels(op.output, image_size)
-    given, made = _channels(op.inputs[0]), _channels(op.output)
+    given, made = _channels(op.inputs[0]), _channels(op.output, tiled=True)
     if op.depthwise:
         yield Term("depthwise_macs", area * taps, (made,))
         yield Term("weights", taps, (made,))
@@ -139,13 +164,13 @@ def _(op: graph.Conv, image_size: tuple[int, int]) -> Iterator[Term]:
         if op.kernel > 1:
             yield Term("conv_reads", area * taps, (given,))
     if op.activation == "gelu":
-        yield Term("activation", area, (made,))
+        yield Term("activation", area, (_channels(op.output),))
 
 
 @_work.register
 def _(op: graph.ConvTranspose, image_size: tuple[int, int]) -> Iterator[Term]:
     taps = op.stride**2
-    factors = (_channels(op.inputs[0]), _channels(op.output))
+    factors = (_channels(op.inputs[0]), _channels(op.output, tiled=True))
     yield Term("transpose_macs", pixels(op.inputs[0], image_size) * taps, factors)
     yield Term("weights", taps, factors)
 
@@ -155,7 +180,7 @@ def _(op: graph.Attention, image_size: tuple[int, int]) -> Iterator[Term]:
     tokens = pixels(op.output, image_size)
     (heads,) = op.output.groups
     yield Term("attention_macs", 2 * tokens**2, (_channels(op.output),))
-    yield Term("attention_scores", tokens**2, (((heads, 1),),))
+    yield Term("attention_scores", tokens**2, (Factor(((heads, 1),)),))
     yield Term("elementwise", 4 * tokens, (_channels(op.output),))  # heads are brought to the front and back
 
 
@@ -174,7 +199,7 @@ def _(op: graph.Gate, image_size: tuple[int, int]) -> Iterator[Term]:
 @_work.register
 def _(op: graph.Pool, image_size: tuple[int, int]) -> Iterator[Term]:
     feature = "pooled" if op.kind == "max" else "depthwise_macs"  # exported averages are depthwise convolutions
-    yield Term(feature, 9 * pixels(op.output, image_size), (_channels(op.output),))
+    yield Term(feature, 9 * pixels(op.output, image_size), (_channels(op.output, tiled=True),))
 
 
 @_work.register

@@ -12,9 +12,8 @@ import scipy.optimize
 from jaxtyping import Array, Float
 
 from rtseg_jax.architecture import Block, Network
-from rtseg_jax.architecture.counts import all_kept
 from rtseg_jax.errors import UserError
-from rtseg_jax.latency.features import WIDTH_FEATURES, block_features
+from rtseg_jax.latency.features import WIDTH_FEATURES, block_terms
 from rtseg_jax.latency.predictor import (
     ROUGH_FEATURES,
     LatencyModel,
@@ -25,13 +24,14 @@ from rtseg_jax.latency.predictor import (
     rough,
     width_inputs,
 )
-from rtseg_jax.latency.pricing import network_columns
+from rtseg_jax.latency.pricing import feature_table, network_columns
 
 UNITS = 32
 STEPS = 1500
 LEARNING_RATE = 0.01
 DECAY = 3e-3  # of the perceptron's effective weights: with few measurements the rough latency decides
 FOLDS = 5
+TILES = (1, 4, 8, 16, 32)  # channels that devices compute at once: registers of CPUs, slices of phones
 RATE_FLOOR = 0.01  # of the rate that the whole latency would give a feature
 
 
@@ -70,13 +70,16 @@ def fit(measured: Measured, card: Mapping[str, Any], seed: int = 0) -> LatencyMo
             f"fitting needs {FOLDS} and 2: raise latency.num_blocks and latency.num_networks"
         )
     kinds = tuple(sorted({block.kind for block in measured.blocks}))
-    data = _arrays(measured.blocks, measured.image_size, kinds)
     target = np.log(np.asarray(measured.block_ms))
-    params = fit_blocks(*data, target, np.ones(len(target)), seed)
-    nets = [_arrays(network.plain_blocks, measured.image_size, kinds) for network in measured.networks]
+    fold = np.random.default_rng(seed).permutation(len(target)) % FOLDS
+    candidates = {tile: arrays_of(measured.blocks, measured.image_size, kinds, tile) for tile in TILES}
+    tile = min(TILES, key=lambda tile: _rough_error(*candidates[tile], target, fold))
+    data = candidates[tile]
+    params = {**fit_blocks(*data, target, np.ones(len(target)), seed), "tile": jnp.float32(tile)}
+    nets = [arrays_of(network.plain_blocks, measured.image_size, kinds, tile) for network in measured.networks]
     columns = np.stack([_columns(params, *net) for net in nets])
     times = np.asarray(measured.network_ms)
-    errors = {**_block_errors(data, target, seed), **_network_errors(columns, times)}
+    errors = {**_block_errors(data, target, fold, seed), **_network_errors(columns, times)}
     params = {**params, "network": jnp.asarray(network_terms(columns, times), jnp.float32)}
     return LatencyModel(params, kinds, card, errors)
 
@@ -107,6 +110,8 @@ def rough_rates(widths: np.ndarray, context: np.ndarray, times: np.ndarray) -> d
     matrix = np.concatenate([relative / scale, ridge])
     solution, _ = scipy.optimize.nnls(matrix, np.concatenate([np.ones(len(times)), np.zeros(len(ridge))]))
     rates = np.maximum(solution, RATE_FLOOR / len(scale)) / scale
+    # What never occurred costs what moving as many numbers costs.
+    rates = np.where(relative.max(0) > 0, rates, rates[WIDTH_FEATURES.index("traffic")])
     return {"features": rates[:ROUGH_FEATURES], "operator": rates[-2], "block": rates[-1]}
 
 
@@ -184,20 +189,33 @@ def _scaling(x: np.ndarray) -> dict[str, jax.Array]:
     return {name: jnp.asarray(value, jnp.float32) for name, value in parts.items()}
 
 
-def _arrays(
-    blocks: Sequence[Block], image_size: tuple[int, int], kinds: tuple[str, ...]
+def arrays_of(
+    blocks: Sequence[Block], image_size: tuple[int, int], kinds: tuple[str, ...], tile: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    widths = [np.asarray(block_features(block, image_size, all_kept))[: len(WIDTH_FEATURES)] for block in blocks]
-    return np.stack(widths), np.asarray([context_of(block, image_size, kinds) for block in blocks], np.float32)
+    """Width and context features of blocks as they are declared."""
+    table = feature_table([block_terms(block, image_size) for block in blocks])
+    context = np.asarray([context_of(block, image_size, kinds) for block in blocks], np.float32)
+    return np.asarray(table(jnp.asarray(table.sizes), jnp.float32(tile))), context
 
 
 def _columns(params: Params, widths: np.ndarray, context: np.ndarray) -> np.ndarray:
     return np.asarray(network_columns(params, jnp.asarray(widths), jnp.asarray(context), jnp.ones(len(widths))))
 
 
-def _block_errors(data: tuple[np.ndarray, np.ndarray], target: np.ndarray, seed: int) -> dict[str, float]:
+def _rough_error(widths: np.ndarray, context: np.ndarray, target: np.ndarray, fold: np.ndarray) -> float:
+    """Mean relative error of the rough latency alone on blocks that its rates did not see."""
+    errors = np.zeros(len(target))
+    for index in range(FOLDS):
+        seen = fold != index
+        rates = rough_rates(widths[seen], context[seen], np.exp(target[seen]))
+        errors[~seen] = np.abs(rough({"rates": rates}, widths, context) / np.exp(target) - 1)[~seen]
+    return float(errors.mean())
+
+
+def _block_errors(
+    data: tuple[np.ndarray, np.ndarray], target: np.ndarray, fold: np.ndarray, seed: int
+) -> dict[str, float]:
     """Relative errors of blocks that the model did not see."""
-    fold = np.random.default_rng(seed).permutation(len(target)) % FOLDS
     errors = np.zeros(len(target))
     for index in range(FOLDS):
         params = fit_blocks(*data, target, (fold != index).astype(float), seed)

@@ -13,7 +13,7 @@ from rtseg_jax.latency.backends import Timing
 from rtseg_jax.latency.fitting import Measured
 from rtseg_jax.latency.sampling import resize_block
 
-CONDITIONS = ("device", "backend", "runtime", "precision", "threads", "statistic")
+CONDITIONS = ("device", "backend", "runtime", "precision", "threads", "statistic", "clock")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -33,6 +33,7 @@ SLOPE_FLOOR = 0.2  # of `a`
 VERSION = 1
 
 Params = Mapping[str, Any]
+Data = Array | np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +97,7 @@ def context_of(block: Block, image_size: tuple[int, int], kinds: tuple[str, ...]
     return (*block_context(block, image_size), *(float(block.kind == kind) for kind in kinds))
 
 
-def predict_blocks(params: Params, widths: Float[Array, "g f"], context: Float[Array, "g c"]) -> Float[Array, " g"]:
+def predict_blocks(params: Params, widths: Float[Data, "g f"], context: Float[Data, "g c"]) -> Float[Array, " g"]:
     """Milliseconds of blocks.
 
     Args:
@@ -112,18 +113,18 @@ def predict_blocks(params: Params, widths: Float[Array, "g f"], context: Float[A
     return jnp.exp(center + slope * (log_rough - center) + correction)
 
 
-def rough(params: Params, widths: Float[Array, "g f"], context: Float[Array, "g c"]) -> Float[Array, " g"]:
+def rough(params: Params, widths: Float[Data, "g f"], context: Float[Data, "g c"]) -> Float[Data, " g"]:
     """Σ rate · feature, with a rate per operator and one per block."""
     fixed = params["rates"]["block"] + params["rates"]["operator"] * context[:, 0]
     return widths[:, :ROUGH_FEATURES] @ params["rates"]["features"] + fixed
 
 
-def width_inputs(widths: Float[Array, "g f"], log_rough: Float[Array, " g"]) -> Float[Array, "g f1"]:
+def width_inputs(widths: Float[Data, "g f"], log_rough: Float[Data, " g"]) -> Float[Array, "g f1"]:
     """What the perceptron sees of widths, before standardization."""
     return jnp.concatenate([jnp.log1p(widths), log_rough[:, None]], axis=1)
 
 
-def perceptron(layers: Params, widths: Float[Array, "g f1"], context: Float[Array, "g c"]) -> Float[Array, " g"]:
+def perceptron(layers: Params, widths: Float[Array, "g f1"], context: Float[Data, "g c"]) -> Float[Array, " g"]:
     """Five fully connected layers, non-decreasing in every column of `widths`."""
     first = layers["first"]
     x = monotone(widths @ jax.nn.softplus(first["widths"]) + context @ first["context"] + first["bias"][None])
@@ -139,7 +140,7 @@ def monotone(x: Float[Array, "g u"]) -> Float[Array, "g u"]:
     return jnp.concatenate([jax.nn.relu(x[:, :half]), -jax.nn.relu(-x[:, half:])], axis=1)
 
 
-def _clipped(scaling: Params, x: Float[Array, "g f"]) -> Float[Array, "g f"]:
+def _clipped(scaling: Params, x: Float[Data, "g f"]) -> Float[Array, "g f"]:
     inside = jnp.clip(x, scaling["low"][None], scaling["high"][None])
     return (inside - scaling["mean"][None]) / scaling["std"][None]
 

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from rtseg_jax.architecture import PATHS, ArchSpec, Group, Network, declare_spec
-from rtseg_jax.latency.features import WIDTH_FEATURES, Factor, Term, block_terms
+from rtseg_jax.latency.features import WIDTH_FEATURES, Factor, Term, block_terms, round_up
 from rtseg_jax.latency.predictor import LatencyModel, Params, context_of, predict_blocks
 
 NetworkLatency = Callable[[Mapping[str, jax.Array], Mapping[str, jax.Array]], jax.Array]
@@ -33,8 +33,9 @@ class FeatureTable:
     Attributes:
       groups: names of the groups, in the order of the vector.
       sizes: full size of each.
-      counts: the factors as combinations of groups; the last row stands for the number 1.
-      left, right: factors of each term.
+      counts: the factors as combinations of groups.
+      tiled: which factors are rounded up to tiles.
+      left, right: factors of each term; one past the last factor stands for the number 1.
       coefficients: of each term.
       slots: where each term is added, `block · features + feature`.
       blocks: how many there are.
@@ -43,15 +44,17 @@ class FeatureTable:
     groups: tuple[str, ...]
     sizes: np.ndarray
     counts: np.ndarray
+    tiled: np.ndarray
     left: np.ndarray
     right: np.ndarray
     coefficients: np.ndarray
     slots: np.ndarray
     blocks: int
 
-    def __call__(self, kept: Float[Array, " n"]) -> Float[Array, "g f"]:
+    def __call__(self, kept: Float[Array, " n"], tile: Float[Array, ""]) -> Float[Array, "g f"]:
         """Features of every block; `kept` in the order of `groups`."""
-        counts = jnp.concatenate([jnp.asarray(self.counts) @ kept, jnp.ones(1)])
+        exact = jnp.matmul(jnp.asarray(self.counts), kept, precision="highest")  # counts must survive accelerators
+        counts = jnp.concatenate([jnp.where(self.tiled, round_up(exact, tile), exact), jnp.ones(1)])
         terms = jnp.asarray(self.coefficients) * counts[self.left] * counts[self.right]
         sums = jax.ops.segment_sum(terms, self.slots, self.blocks * len(WIDTH_FEATURES))
         return sums.reshape(self.blocks, len(WIDTH_FEATURES))
@@ -66,11 +69,11 @@ def feature_table(terms_by_block: list[tuple[Term, ...]]) -> FeatureTable:
             factors.setdefault(factor, len(factors))
     groups: dict[Group, int] = {}
     for factor in factors:
-        for group, _ in factor:
+        for group, _ in factor.parts:
             groups.setdefault(group, len(groups))
     counts = np.zeros((len(factors), len(groups)), np.float32)
     for factor, row in factors.items():
-        for group, number in factor:
+        for group, number in factor.parts:
             counts[row, groups[group]] += number
     padded = [[*(factors[factor] for factor in term.factors), len(factors)][:2] for _, term in terms]
     left, right = np.asarray(padded).T
@@ -78,6 +81,7 @@ def feature_table(terms_by_block: list[tuple[Term, ...]]) -> FeatureTable:
         groups=tuple(group.name for group in groups),
         sizes=np.asarray([group.size for group in groups], np.float32),
         counts=counts,
+        tiled=np.asarray([factor.tiled for factor in factors]),
         left=left,
         right=right,
         coefficients=np.asarray([term.coefficient for _, term in terms], np.float32),
@@ -108,7 +112,7 @@ def network_latency(network: Network, image_size: tuple[int, int], model: Latenc
 
     def latency(kept: Mapping[str, jax.Array], weights: Mapping[str, jax.Array]) -> jax.Array:
         counts = [kept.get(name, size) for name, size in zip(table.groups, table.sizes, strict=True)]
-        widths = table(jnp.stack([jnp.float32(count) for count in counts]))
+        widths = table(jnp.stack([jnp.float32(count) for count in counts]), model.arrays["tile"])
         given = [jnp.asarray(weights.get(name, BOTH), jnp.float32) for name in mixed]
         return total_latency(model.arrays, widths, jnp.asarray(context), jnp.concatenate([jnp.ones(1), *given])[rows])
 

@@ -1,7 +1,8 @@
 """Which blocks and networks a sweep measures: seeded samples of the search space."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -28,20 +29,35 @@ def block_groups(block: Block) -> tuple[Group, ...]:
 
 
 def sample_blocks(network: Network, number: int, seed: int) -> list[tuple[str, dict[str, int]]]:
-    """(Name of a block, widths) pairs: every place at its full widths, smallest and random ones in turn."""
+    """(Name of a block, widths) pairs: all types of blocks in turn, at full, smallest and random widths."""
     generator = np.random.default_rng(seed)
-    places = list(dict.fromkeys(network.plain_blocks))
-    order: list[Block] = []
-    while len(order) < number:
-        order += [places[i] for i in generator.permutation(len(places))]
-    result = []
-    visits: dict[str, int] = {}
-    for block in order[:number]:
-        visit = visits[block.kind] = visits.get(block.kind, -1) + 1
+    turns = {kind: _endless(places, generator) for kind, places in _places(network).items()}
+    result: list[tuple[str, dict[str, int]]] = []
+    for index in range(number):
+        visit, turn = divmod(index, len(turns))
+        block = next(list(turns.values())[turn])
         # Of each type the first is full, the second minimal: they bound what has to be interpolated.
         fixed = {0: 1.0, 1: 0.0}.get(visit)
         result.append((block.name, {g.name: _width(g, generator, fixed) for g in block_groups(block)}))
     return result
+
+
+def _places(network: Network) -> dict[str, list[Block]]:
+    """Blocks by type; of those that differ in nothing but their names, one."""
+    result: dict[str, dict[tuple[Any, ...], Block]] = {}
+    for block in network.plain_blocks:
+        shape = tuple(
+            (t.stride, tuple(g.size for g in t.groups)) for t in (*block.inputs, *(op.output for op in block.ops))
+        )
+        result.setdefault(block.kind, {}).setdefault(shape, block)
+    return {kind: list(blocks.values()) for kind, blocks in result.items()}
+
+
+def _endless(places: list[Block], generator: np.random.Generator) -> Iterator[Block]:
+    """All places in random order, then all again."""
+    while True:
+        for index in generator.permutation(len(places)):
+            yield places[index]
 
 
 def sample_networks(spec: NetworkSpec, number: int, seed: int) -> list[ArchSpec]:

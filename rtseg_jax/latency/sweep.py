@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from absl import logging
+
 from rtseg_jax.architecture import ArchSpec, NetworkSpec, declare, declare_spec
 from rtseg_jax.latency.backends import Backend, Timing, make_backend, merge
 from rtseg_jax.latency.fitting import fit
@@ -77,7 +79,9 @@ def in_turns(backend: Backend, models: list[bytes]) -> list[Timing]:
 
 def convert_subject(subject: Subject, image_size: tuple[int, int]) -> bytes:
     """The TFLite model of a block or network, with random weights."""
-    from rtseg_jax.export import tflite  # noqa: PLC0415  (sampling and refitting must not need the converter)
+    from rtseg_jax.export import tflite  # noqa: PLC0415  (fitting again must not need the converter)
+
+    logging.set_verbosity(logging.ERROR)  # the converter greets at every model
 
     if subject.block is None:
         network = declare_spec(subject.arch)

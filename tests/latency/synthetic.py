@@ -1,0 +1,58 @@
+"""A device that exists as a formula, and the sweep that measures it."""
+
+import numpy as np
+
+from rtseg_jax.architecture import Block, Network, NetworkSpec, declare, declare_spec, graph
+from rtseg_jax.architecture.counts import op_macs, pixels
+from rtseg_jax.latency.fitting import Measured
+from rtseg_jax.latency.sampling import resize_block, sample_blocks, sample_networks
+
+SPEC = NetworkSpec(num_classes=5, width=0.5)
+SIZE = (64, 128)
+CARD = {
+    "device": "formula",
+    "backend": "none",
+    "runtime": "none",
+    "precision": "float32",
+    "threads": 1,
+    "warmup": 0,
+    "runs": 1,
+    "statistic": "exact",
+    "clock": "none",
+}
+
+
+def op_ms(op: graph.Op) -> float:
+    """A roofline: arithmetic or memory, whichever takes longer, and a start-up time."""
+    if isinstance(op, graph.Dropout):
+        return 0.0
+    slow = isinstance(op, graph.Conv) and op.depthwise
+    arithmetic = op_macs(op, SIZE) / (2e6 if slow else 4e7)
+    moved = sum(pixels(tensor, SIZE) * tensor.channels for tensor in (*op.inputs, op.output)) / 5e6
+    return max(arithmetic, moved) + 0.001
+
+
+def block_ms(block: Block) -> float:
+    """A block measured on its own."""
+    return 0.002 + sum(map(op_ms, block.ops))
+
+
+def network_ms(network: Network) -> float:
+    """A whole network: no time to start blocks, but memory is slower between them."""
+    return 0.05 + sum(block_ms(block) * 1.05 - 0.002 for block in network.plain_blocks)
+
+
+def measure(num_blocks: int = 60, num_networks: int = 12, noise: float = 0.01, seed: int = 0) -> Measured:
+    """A sweep over the formula with multiplicative noise."""
+    supernet = declare(SPEC)
+    named = {block.name: block for block in supernet.plain_blocks}
+    blocks = [resize_block(named[name], widths) for name, widths in sample_blocks(supernet, num_blocks, seed)]
+    networks = [declare_spec(arch) for arch in sample_networks(SPEC, num_networks, seed)]
+    generator = np.random.default_rng(seed)
+    return Measured(
+        blocks=blocks,
+        block_ms=[block_ms(block) * np.exp(noise * generator.standard_normal()) for block in blocks],
+        networks=networks,
+        network_ms=[network_ms(network) * np.exp(noise * generator.standard_normal()) for network in networks],
+        image_size=SIZE,
+    )

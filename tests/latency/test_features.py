@@ -1,0 +1,132 @@
+"""Features of blocks against counts by hand, and against the project's own MACs."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rtseg_jax.architecture import Block, Group, NetworkSpec, Tensor, counts, declare
+from rtseg_jax.architecture.blocks import Builder, conv_block, lir_block, mhsa_block
+from rtseg_jax.latency.features import CONTEXT_FEATURES, WIDTH_FEATURES, block_context, block_features, block_terms
+from rtseg_jax.latency.pricing import feature_table
+
+SIZE = (33, 65)
+MACS = [WIDTH_FEATURES.index(f"{kind}_macs") for kind in ("conv", "pointwise", "depthwise", "transpose", "attention")]
+NETWORKS = [NetworkSpec(num_classes=5, width=0.5, block=block) for block in ("mixed", "lir", "gather_expansion")]
+
+
+def all_blocks() -> list[Block]:
+    return list(dict.fromkeys(block for spec in NETWORKS for block in declare(spec).plain_blocks))
+
+
+def named(block: Block, **settings: object) -> dict[str, float]:
+    values = np.asarray(block_features(block, (32, 64), **settings))  # type: ignore[arg-type]
+    return dict(zip((*WIDTH_FEATURES, *CONTEXT_FEATURES), values.tolist(), strict=True))
+
+
+def builder(kind: str) -> Builder:
+    return Builder("x", kind, "segment", Group)
+
+
+def test_convolution_by_hand():
+    x = Tensor("image", (Group("a", 6),), 2)  # 16 × 32 pixels
+    found = named(conv_block(builder("conv"), x, Group("b", 10), 2))  # to 8 × 16
+    expected = dict.fromkeys(found, 0.0) | {
+        "conv_macs": 8 * 16 * 9 * 6 * 10,
+        "conv_reads": 8 * 16 * 9 * 6,
+        "traffic": 16 * 32 * 6 + 8 * 16 * 10,
+        "weights": 9 * 6 * 10,
+        "input_channels": 6,
+        "output_channels": 10,
+        "operators": 1,
+        "log_input_pixels": np.log(512),
+        "log_output_pixels": np.log(128),
+        "log_height": np.log(8),
+        "log_stride": np.log(2),
+        "log_kernel": np.log(3),
+    }
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
+def test_tiles_round_outputs_up_and_nothing_else():
+    x = Tensor("image", (Group("a", 6),), 2)
+    block = conv_block(builder("conv"), x, Group("b", 10), 2)
+    plain, tiled = named(block), named(block, tile=16)
+    changed = {name for name in plain if plain[name] != tiled[name]}
+    assert changed == {"conv_macs", "weights"}
+    assert tiled["conv_macs"] == 8 * 16 * 9 * 6 * 16
+
+
+def test_lir_by_hand():
+    x = Tensor("x", (Group("stage", 4),), 8)  # 4 × 8 pixels
+    found = named(lir_block(builder("lir"), x, 3))
+    assert found["conv_macs"] == 32 * 9 * 4 * 4
+    assert found["pointwise_macs"] == 32 * 4 * 12 * 2
+    assert found["depthwise_macs"] == 32 * 9 * 12
+    assert found["elementwise"] == 32 * 4 * 2
+    assert found["traffic"] == 32 * ((4 + 4) + (4 + 12) + (12 + 12) + (12 + 4) + (4 + 4 + 4))
+    assert found["inner_channels"] == 4 + 12
+    assert found["operators"] == 5
+
+
+def test_attention_by_hand():
+    x = Tensor("x", (Group("stage", 4),), 8)  # 4 × 8 pixels, 2 × 4 = 8 tokens at patch 2
+    found = named(mhsa_block(builder("mhsa"), x, patch=2, tokens=16, heads=2, head_width=8, hidden=32))
+    assert found["conv_macs"] == 8 * 4 * 4 * 16
+    assert found["transpose_macs"] == 8 * 4 * 16 * 4
+    assert found["attention_macs"] == 2 * 8 * 8 * 16
+    assert found["attention_scores"] == 8 * 8 * 2
+    assert found["normalized"] == 2 * 8 * 16
+    assert found["activation"] == 8 * 32
+    assert found["pointwise_macs"] == 8 * (4 * 16 * 16 + 2 * 16 * 32)
+
+
+@pytest.mark.parametrize("block", all_blocks(), ids=lambda block: f"{block.kind}-{block.name}")
+def test_mac_features_add_up_to_the_counted_macs(block: Block):
+    pooled = sum(
+        9 * counts.pixels(op.output, SIZE) * op.output.channels
+        for op in block.ops
+        if type(op).__name__ == "Pool" and op.kind == "average"  # exported as a convolution, not counted in tables
+    )
+    found = float(np.asarray(block_features(block, SIZE), np.float64)[MACS].sum())
+    assert found == pytest.approx(counts.block_macs(block, SIZE) + pooled, rel=1e-6)
+
+
+@pytest.mark.parametrize("spec", NETWORKS, ids=lambda spec: spec.block)
+def test_table_equals_block_features_at_partial_widths(spec: NetworkSpec):
+    blocks = declare(spec).plain_blocks
+    generator = np.random.default_rng(0)
+    kept = {
+        g: int(generator.integers(1, g.size + 1))
+        for b in blocks
+        for op in b.ops
+        for t in (*op.inputs, op.output)
+        for g in t.groups
+    }
+    table = feature_table([block_terms(block, SIZE) for block in blocks])
+    order = {(group.name, group.size): number for group, number in kept.items()}
+    vector = jnp.asarray(
+        [order[name, size] for name, size in zip(table.groups, table.sizes.tolist(), strict=True)], jnp.float32
+    )
+    found = np.asarray(table(vector, jnp.float32(8)))
+    for row, block in zip(found, blocks, strict=True):
+        expected = block_features(block, SIZE, kept.__getitem__, tile=8)[: len(WIDTH_FEATURES)]
+        np.testing.assert_allclose(row, expected, rtol=1e-5, err_msg=block.name)
+
+
+@pytest.mark.parametrize("block", all_blocks(), ids=lambda block: f"{block.kind}-{block.name}")
+def test_features_never_fall_and_something_rises_with_every_group(block: Block):
+    groups = {g for op in block.ops for t in (*op.inputs, op.output) for g in t.groups if g.searched}
+
+    def features(values: dict[str, jax.Array]) -> jax.Array:
+        return block_features(block, SIZE, lambda g: values.get(g.name, g.size))
+
+    slopes = jax.jacobian(features)({g.name: jnp.float32(g.size) for g in groups})
+    for name, slope in slopes.items():
+        assert (np.asarray(slope) >= 0).all(), name
+        assert slope[WIDTH_FEATURES.index("traffic")] > 0, name
+
+
+def test_every_block_has_finite_context():
+    for block in all_blocks():
+        assert np.isfinite(block_context(block, SIZE)).all(), block.name
