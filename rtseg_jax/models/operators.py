@@ -25,7 +25,7 @@ from rtseg_jax.models.layers import (
 from rtseg_jax.models.pooling import avg_pool_3x3_s2, max_pool_3x3_s2
 from rtseg_jax.models.resize import resize_bilinear
 
-Masks = Mapping[str, Float[Array, " g"]] | None
+Masks = Mapping[str, Float[Array, " _"]] | None
 Map = Float[Array, "b _ _ _"]  # the maps of one operator differ in size and channels
 
 

@@ -64,7 +64,7 @@ def _op_importance(op: graph.Op, params: Mapping[str, Any], group: Group) -> np.
     return per_channel.reshape(group.size, group.unit).mean(-1)
 
 
-def width_masks(network: Network, widths: Mapping[str, Float[Array, " g"]]) -> dict[str, Float[Array, " g"]]:
+def width_masks(network: Network, widths: Mapping[str, Float[Array, " _"]]) -> dict[str, Float[Array, " _"]]:
     """Masks of every searched group, with straight-through gradients."""
     return {group.name: binarize(widths[group.name], group.floor, group.multiple) for group in network.searched_groups}
 
