@@ -1,0 +1,1 @@
+"""Latency-driven search for real-time segmentation networks, in JAX/Flax."""

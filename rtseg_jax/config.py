@@ -1,0 +1,192 @@
+"""The paper's recipe as a ConfigDict, and the only place that turns a ConfigDict into frozen specs."""
+
+import dataclasses
+import difflib
+from collections.abc import Iterator
+from typing import Any
+
+import ml_collections
+
+from rtseg_jax.architecture import NetworkSpec
+from rtseg_jax.data import DataSpec, dataset_info
+from rtseg_jax.errors import UserError
+from rtseg_jax.latency import LatencySpec
+from rtseg_jax.training.losses import LossSpec
+from rtseg_jax.training.specs import SearchSpec, TrainSpec
+
+PHASES = ("pretrain", "search", "finetune", "uniform", "evaluate", "export")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSpec:
+    """A whole run, typed and frozen; one spec for every room."""
+
+    phases: tuple[str, ...]
+    init_from: str | None
+    network: NetworkSpec
+    data: DataSpec
+    train: TrainSpec
+    loss: LossSpec
+    search: SearchSpec
+    latency: LatencySpec
+    predictor: str | None
+
+
+def base_config() -> ml_collections.ConfigDict:
+    """RTSeg's recipe for Cityscapes; values not marked are of the paper's section "Experimental Settings"."""
+    config = ml_collections.ConfigDict()
+    config.phases = PHASES  # which phases to run, in this order; finished ones are skipped
+    config.init_from = ""  # another run's workdir to take the supernet or architecture.json from; empty: none
+    config.data = _data()
+    config.network = _network()
+    config.train = _train()
+    config.loss = _loss()
+    config.search = _search()
+    config.latency = _latency()
+    return config
+
+
+def _data() -> ml_collections.ConfigDict:
+    data = ml_collections.ConfigDict()
+    data.name = "cityscapes"  # data set, see rtseg_jax/data
+    data.data_dir = ""  # folder of the data set; empty where none is needed
+    data.train_size = (512, 1024)  # crop, (height, width) in pixels
+    data.eval_size = (512, 1024)  # network input at evaluation and on the phone, pixels
+    data.base_size = (512, 1024)  # size that random scales refer to (ours: Cityscapes halved first); (0, 0): own size
+    data.scales = (0.5, 0.75, 1.0, 2.0)  # random scales, factors of base_size
+    data.scale_range = (0.0, 0.0)  # continuous random scale that replaces `scales`; (0, 0): off
+    data.flip = True  # mirror one picture in two
+    data.brightness = 0.4  # colour jitter, largest relative change (strengths not published, ours)
+    data.contrast = 0.4  # likewise
+    data.saturation = 0.4  # likewise
+    data.stand_in = False  # draw pictures instead of reading them: tries a config without its data
+    data.num_train = 1000  # pictures to draw for training (drawn data only)
+    data.num_validation = 100  # pictures to draw for validation (drawn data only)
+    return data
+
+
+def _network() -> ml_collections.ConfigDict:
+    network = ml_collections.ConfigDict()
+    network.block = "mixed"  # mixed (the supernet), lir, or gather_expansion (BiSeNetV2)
+    network.width = 2.19  # factor on BiSeNetV2's channels (fitted to the published 24.43 M and 136.0 GMACs)
+    network.segment_blocks = (2, 2, 3)  # blocks at 1/8, 1/16, 1/32 (figure 1)
+    network.patch_sizes = (2, 1, 1)  # P of attention at 1/8, 1/16, 1/32 (fitted to table 4)
+    network.expansion = 6  # of LIR and downsampling blocks (BiSeNetV2)
+    network.mlp_ratio = 4  # of the token MLP (ViT)
+    network.head_width = 32  # channels of an attention head (ours)
+    network.auxiliary_channels = 64  # of the auxiliary heads (ours)
+    network.dropout = 0.1  # in the head (BiSeNetV2)
+    return network
+
+
+def _train() -> ml_collections.ConfigDict:
+    train = ml_collections.ConfigDict()
+    train.seed = 0  # everything random comes from it
+    train.batch_size = 64  # pictures per step over all devices (8 on each of 8 GPUs)
+    train.eval_batch_size = 8  # pictures per evaluation step over all devices
+    train.pretrain_steps = 160_000  # steps of the supernet
+    train.search_steps = 40_000  # steps of the search
+    train.finetune_steps = 40_000  # steps of the searched network
+    train.uniform_steps = -1  # steps of the uniformly scaled baseline; -1: as long as all three phases above
+    train.learning_rate = 0.1  # initial, of every phase but those below
+    train.search_learning_rate = 0.1  # initial, of weights during the search
+    train.finetune_learning_rate = 0.1  # initial, of fine-tuning
+    train.power = 0.9  # of the poly decay, restarted per phase
+    train.warmup_steps = 0  # linear warm-up of each phase, steps
+    train.momentum = 0.9  # of SGD
+    train.weight_decay = 5e-4  # on kernels only (usual for this family; not published)
+    train.clip_norm = 0.0  # largest global gradient norm; 0: no clipping
+    train.accumulate = 1  # steps whose gradients are averaged into one update
+    train.bfloat16 = False  # compute in bfloat16; parameters, statistics and losses stay float32
+    train.recalibration_batches = 100  # training batches to re-estimate batch-norm statistics after slicing (ours)
+    train.log_every = 100  # steps
+    train.eval_every = 4_000  # steps; 0: only at the end of a phase
+    train.checkpoint_every = 1_000  # steps
+    train.num_threads = 16  # reading threads per process
+    train.tensorboard = True  # write TensorBoard files (imports TensorFlow)
+    return train
+
+
+def _loss() -> ml_collections.ConfigDict:
+    loss = ml_collections.ConfigDict()
+    loss.beta = 0.01  # β, weight of |Σ latency − target|, per millisecond
+    loss.gamma = 1.0  # γ, weight of the auxiliary losses
+    loss.lam = 0.001  # λ, weight of distillation; 0 saves the teacher's forward pass
+    loss.ohem = False  # online hard example mining in the main loss (option; not in the paper)
+    loss.ohem_threshold = 0.7  # probability under which a pixel is hard
+    loss.ohem_min_kept = 1 / 16  # fewest kept, share of valid pixels
+    loss.class_weights = ()  # one per class; empty: all 1
+    return loss
+
+
+def _search() -> ml_collections.ConfigDict:
+    search = ml_collections.ConfigDict()
+    search.width_rate = 0.0  # step size of indicators; 0: β·latency alone moves a median one by 0.5 in a fifth (ours)
+    search.path_rate = 0.1  # step size of path logits (not published, ours)
+    search.temperature_start = 5.0  # Gumbel temperature τ, falls exponentially (not published, ours)
+    search.temperature_end = 0.5  # likewise
+    search.freeze_paths = 0.7  # share of the search after which paths stay and only widths move (ours)
+    return search
+
+
+def _latency() -> ml_collections.ConfigDict:
+    latency = ml_collections.ConfigDict()
+    latency.device = "host_cpu"  # whose milliseconds count, see rtseg_jax/latency
+    latency.threads = 1  # of the runtime
+    latency.predictor = ""  # a recorded predictor.json; empty: this run measures its own
+    latency.target_ms = 0.0  # latency target, milliseconds; 0: use target_fraction
+    latency.target_fraction = 0.3  # target as a share of the supernet's latency
+    latency.num_blocks = 1000  # blocks that the sweep measures
+    latency.num_networks = 100  # whole networks that the sweep measures
+    latency.runs = 15  # timed runs, the minimum counts
+    return latency
+
+
+def run_spec(config: ml_collections.ConfigDict) -> RunSpec:
+    """Checks a config and freezes it; raises `UserError` on values that cannot work."""
+    unknown = [phase for phase in config.phases if phase not in PHASES]
+    if unknown:
+        raise UserError(f"config.phases names {unknown[0]!r}; phases are {', '.join(PHASES)}")
+    data = _data_spec(config)
+    return RunSpec(
+        phases=tuple(config.phases),
+        init_from=config.init_from or None,
+        network=NetworkSpec(num_classes=dataset_info(data.name).num_classes, **config.network),
+        data=data,
+        train=TrainSpec(**config.train),
+        loss=LossSpec(**{**config.loss, "class_weights": tuple(config.loss.class_weights) or None}),
+        search=SearchSpec(**config.search),
+        latency=_latency_spec(config),
+        predictor=config.latency.predictor or None,
+    )
+
+
+def _data_spec(config: ml_collections.ConfigDict) -> DataSpec:
+    values: dict[str, Any] = dict(config.data)
+    for name in ("base_size", "scale_range"):
+        values[name] = tuple(values[name]) if any(values[name]) else None
+    values["data_dir"] = values["data_dir"] or None
+    return DataSpec(seed=config.train.seed, **values)
+
+
+def _latency_spec(config: ml_collections.ConfigDict) -> LatencySpec:
+    values: dict[str, Any] = dict(config.latency)
+    del values["predictor"]
+    values["target_ms"] = values["target_ms"] or None
+    return LatencySpec(image_size=tuple(config.data.eval_size), seed=config.train.seed, **values)
+
+
+def nearest_field(name: str, config: ml_collections.ConfigDict) -> str:
+    """What to say of a config field that does not exist: the nearest one that does."""
+    field = name.removeprefix("config.")
+    near = difflib.get_close_matches(field, list(field_names(config)), n=1, cutoff=0.0)
+    return f"there is no field {name!r}; the nearest is --config.{near[0]}"
+
+
+def field_names(config: ml_collections.ConfigDict, prefix: str = "") -> Iterator[str]:
+    """Dotted names of all fields."""
+    for name, value in config.items():
+        if isinstance(value, ml_collections.ConfigDict):
+            yield from field_names(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"

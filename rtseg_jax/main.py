@@ -1,0 +1,62 @@
+"""Entry point: flags → `train_and_evaluate(config, workdir)`.
+
+python -m rtseg_jax.main --config=configs/quickstart.py --workdir=workdir/quickstart
+"""
+
+import sys
+
+import jax
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from rtseg_jax.config import nearest_field, run_spec
+from rtseg_jax.describe import describe
+from rtseg_jax.errors import UserError
+from rtseg_jax.training.train_and_evaluate import train_and_evaluate
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "File with the configuration; any field can be overridden.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for everything that the run writes.")
+_DESCRIBE = flags.DEFINE_bool("describe", False, "Print what the config would build, without data, and stop.")
+_DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Join the other processes of a multi-host run first.")
+
+
+def main(arguments: list[str]) -> None:
+    """Runs a config; errors that a user can act on are one line."""
+    logging.set_verbosity(logging.INFO)
+    try:
+        if len(arguments) > 1:
+            raise UserError(f"what is {arguments[1]!r}? settings are given as --config.FIELD=VALUE")
+        if _DESCRIBE.value:
+            print(describe(run_spec(_CONFIG.value)))
+            return
+        if not _WORKDIR.value:
+            raise UserError("--workdir is missing: name the folder that the run may write to")
+        if _DISTRIBUTED.value:
+            jax.distributed.initialize()
+        train_and_evaluate(_CONFIG.value, _WORKDIR.value)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def run() -> None:
+    """Starts absl; a config field that does not exist is answered with the nearest that does."""
+    try:
+        app.run(main, flags_parser=parse_flags)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
+def parse_flags(arguments: list[str]) -> list[str]:
+    """absl's parser, with a helpful answer to unknown fields."""
+    flags.mark_flag_as_required("config")
+    try:
+        return flags.FLAGS(arguments)
+    except flags.UnrecognizedFlagError as error:
+        raise UserError(nearest_field(error.flagname, flags.FLAGS["config"].value)) from error
+    except (AttributeError, KeyError) as error:
+        raise UserError(str(error)) from error
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,56 @@
+"""Orbax checkpoints of a phase: atomic, and the newest that can be read is used."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from absl import logging
+
+from rtseg_jax.errors import UserError
+
+
+class Checkpoints:
+    """The checkpoints in one folder, two of them kept."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
+        self._manager = ocp.CheckpointManager(folder, options=options)
+
+    def save(self, step: int, tree: Any) -> None:
+        """Writes a checkpoint; it exists only once it is whole."""
+        self._manager.save(step, args=ocp.args.StandardSave(tree))
+
+    def restore(self, like: Any) -> tuple[int, Any] | None:
+        """The newest readable checkpoint as (step, tree shaped and placed like `like`), or None.
+
+        A damaged newest one is reported and removed, and the one before it is used.
+        """
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                return step, self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+            except Exception as error:
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                logging.warning(
+                    "%s: checkpoint %d cannot be read (%s); using the one before", self._folder, step, reason
+                )
+                self._manager.delete(step)
+        return None
+
+    def close(self) -> None:
+        """Releases the folder."""
+        self._manager.close()
+
+
+def load_newest(folder: Path, like: Any) -> Any:
+    """The newest readable checkpoint of a finished phase; raises `UserError` where there is none."""
+    if not folder.exists():
+        raise UserError(f"{folder}: no checkpoint there; run the phase {folder.name!r} first, or name config.init_from")
+    checkpoints = Checkpoints(folder)
+    found = checkpoints.restore(like)
+    checkpoints.close()
+    if found is None:
+        raise UserError(f"{folder}: no readable checkpoint; run the phase {folder.name!r} again")
+    return found[1]

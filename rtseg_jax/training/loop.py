@@ -1,0 +1,104 @@
+"""The loop: load, step, check, log, evaluate, save."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from rtseg_jax.errors import UserError
+from rtseg_jax.training.checkpoints import Checkpoints
+from rtseg_jax.training.progress import Reporter
+from rtseg_jax.training.sharding import put_batch, replicated, split
+from rtseg_jax.training.specs import TrainSpec
+from rtseg_jax.training.state import TrainState
+from rtseg_jax.training.step import StepSetup, make_step
+from rtseg_jax.training.workdir import Workdir
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """One stretch of training.
+
+    Attributes:
+      name: names its checkpoints and its lines in the history.
+      steps: length.
+      setup: what a step is a function of.
+      batches: batches of this process from a given step on.
+      teacher: variables of `setup.teacher`, or None.
+      score: validation mIoU of a state.
+    """
+
+    name: str
+    steps: int
+    setup: StepSetup
+    batches: Callable[[int], Iterator[Mapping[str, Any]]]
+    teacher: Any
+    score: Callable[[TrainState], float]
+
+
+def compile_step(setup: StepSetup, mesh: Mesh) -> Callable[[TrainState, Any, Any], tuple[TrainState, Any]]:
+    """The step on all devices: batch split, everything else replicated; the old state's buffers are reused."""
+    everywhere = replicated(mesh)
+    return jax.jit(
+        make_step(setup),
+        in_shardings=(everywhere, split(mesh), everywhere),
+        out_shardings=everywhere,
+        donate_argnums=0,
+    )
+
+
+def train(phase: Phase, state: TrainState, spec: TrainSpec, workdir: Workdir, mesh: Mesh) -> TrainState:
+    """Runs a phase to its end, from its newest checkpoint where it has one.
+
+    Raises:
+      UserError: the loss is not finite; the last good checkpoint stays.
+    """
+    checkpoints = Checkpoints(workdir.checkpoints(phase.name))
+    start, state = checkpoints.restore(state) or (0, state)
+    workdir.forget_history(phase.name, start)
+    target = phase.setup.search.target_ms if phase.setup.search else 0.0
+    reporter = Reporter(
+        workdir,
+        phase.name,
+        start,
+        phase.steps,
+        target_ms=target,
+        group_sizes={group.name: group.size for group in phase.setup.model.network.groups},
+        tensorboard=spec.tensorboard,
+    )
+    step_fn = compile_step(phase.setup, mesh)
+    batches = phase.batches(start)
+    previous = None
+    try:
+        for step in range(start + 1, phase.steps + 1):
+            state, metrics = step_fn(state, put_batch(next(batches), mesh), phase.teacher)
+            # One step behind, so that the device never waits for the host; but before anything is saved the newest
+            # loss is looked at: a checkpoint never holds a state behind a bad one.
+            check_finite(previous, phase.name, step - 1)
+            previous = metrics["losses"]
+            reporter.advance()
+            last = step == phase.steps
+            if last or step % spec.log_every == 0:
+                reporter.log(step, metrics)
+            if spec.eval_every and step % spec.eval_every == 0 and not last:
+                reporter.score(step, phase.score(state))
+            if last or step % spec.checkpoint_every == 0:
+                check_finite(previous, phase.name, step)
+                checkpoints.save(step, state)
+    finally:
+        reporter.close()
+        checkpoints.close()
+    return state
+
+
+def check_finite(losses: Mapping[str, Any] | None, phase: str, step: int) -> None:
+    """Raises `UserError` where the total loss of step number `step` is not a number."""
+    if losses is not None and not math.isfinite(float(losses["total"])):
+        terms = ", ".join(f"{name} {float(value):g}" for name, value in losses.items())
+        raise UserError(
+            f"{phase}: the loss is not finite at step {step} ({terms}); lower config.train.learning_rate or set "
+            "config.train.clip_norm; the last good checkpoint is kept and the run can be started again"
+        )

@@ -1,0 +1,57 @@
+"""Optimizers: SGD with poly decay for weights, plain steps for the architecture."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from rtseg_jax.search.arch_params import ArchParams
+from rtseg_jax.training.specs import SearchSpec, TrainSpec
+
+
+def poly_schedule(rate: float, steps: int, power: float, warmup_steps: int = 0) -> optax.Schedule:
+    """lr·(1 − iter/total)^power, after a linear warm-up from zero where one is asked for."""
+    decay = optax.polynomial_schedule(rate, 0.0, power, max(1, steps - warmup_steps))
+    if not warmup_steps:
+        return decay
+    return optax.join_schedules([optax.linear_schedule(0.0, rate, warmup_steps), decay], [warmup_steps])
+
+
+def weight_optimizer(spec: TrainSpec, phase: str) -> optax.GradientTransformation:
+    """SGD with momentum; weight decay on kernels only, added to the gradient as in L2 regularization."""
+    updates = max(1, spec.steps(phase) // spec.accumulate)
+    schedule = poly_schedule(spec.rate(phase), updates, spec.power, spec.warmup_steps)
+    clip = [optax.clip_by_global_norm(spec.clip_norm)] if spec.clip_norm > 0 else []
+    chain = optax.chain(
+        *clip,
+        optax.add_decayed_weights(spec.weight_decay, mask=is_kernel),
+        optax.sgd(schedule, momentum=spec.momentum),
+    )
+    return accumulated(chain, spec.accumulate)
+
+
+def is_kernel(params: Any) -> Any:
+    """True for every leaf that is a kernel: neither biases nor batch-norm scales decay."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
+
+
+def architecture_optimizer(
+    spec: SearchSpec, width_rate: float, steps: int, accumulate: int
+) -> optax.GradientTransformation:
+    """Plain gradient steps without decay; path logits stop after `freeze_paths` of the search (not published, ours)."""
+    frozen_from = int(spec.freeze_paths * (steps // accumulate))
+
+    def path_rate(count: jax.Array) -> jax.Array:
+        return jnp.where(count < frozen_from, spec.path_rate, 0.0)
+
+    transforms = {"widths": optax.sgd(width_rate), "paths": optax.sgd(path_rate)}
+    labels = ArchParams("widths", "paths")  # type: ignore[arg-type]
+    return accumulated(optax.multi_transform(transforms, lambda _: labels), accumulate)
+
+
+def accumulated(optimizer: optax.GradientTransformation, steps: int) -> optax.GradientTransformation:
+    """Averages the gradients of `steps` steps into one update."""
+    if steps == 1:
+        return optimizer
+    return optax.MultiSteps(optimizer, steps).gradient_transformation()

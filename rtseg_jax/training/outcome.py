@@ -1,0 +1,183 @@
+"""The end of a run: scores, costs and latencies of every network in one table, pictures, the exported file."""
+
+import dataclasses
+import itertools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from rtseg_jax.architecture import ArchSpec, NetworkSpec, counts, declare_spec
+from rtseg_jax.data import evaluation_batches
+from rtseg_jax.evaluation.confusion import predict_labels
+from rtseg_jax.evaluation.scores import Scores
+from rtseg_jax.export.child import convert_in_child
+from rtseg_jax.latency import Timing, arch_latency, measure_networks_in_child
+from rtseg_jax.search.uniform import supernet_spec
+from rtseg_jax.training.run import Latency, Run
+from rtseg_jax.training.scoring import make_scorer
+from rtseg_jax.training.step import normalize
+from rtseg_jax.visualization.overlay import comparison_picture
+from rtseg_jax.visualization.report import write_report
+
+PICTURES = 6  # validation pictures in the report
+
+Row = dict[str, Any]
+
+
+def evaluate(run: Run, latency: Latency) -> dict[str, Any]:
+    """Scores and measures every network of the run, prints the table, writes the report."""
+    architectures = _architectures(run)
+    timings = _measure(run, architectures)
+    scores = {name: _score(run, name, arch) for name, arch in architectures.items() if name in TRAINED}
+    rows = [_row(run, latency, name, arch, timings[name]) for name, arch in architectures.items()]
+    for row in rows:
+        if row["name"] in scores:
+            row["miou"] = scores[row["name"]].miou
+    rows = _with_slicing_rows(run, rows)
+    print_table(rows, latency.target_ms)
+    write_report(run.workdir.report, run.workdir.history, rows, _pictures(run), target_ms=latency.target_ms)
+    classes = {name: {"iou": dict(score.iou), "absent": list(score.absent)} for name, score in scores.items()}
+    return {"table": rows, "classes": classes, "target_ms": latency.target_ms}
+
+
+TRAINED = {"supernet": "pretrain", "searched": "finetune", "uniform": "uniform"}
+"""The networks that a run trains, and the phase that does."""
+
+
+def export(run: Run) -> dict[str, Any]:
+    """Writes `model.tflite` in a child process and returns its agreement with JAX."""
+    return convert_in_child(run.workdir.root, run.workdir.model, _first_pictures(run))
+
+
+def _architectures(run: Run) -> dict[str, ArchSpec]:
+    """Everything that has a row: what was trained, and BiSeNetV2 as the yardstick for latency."""
+    found = {"supernet": supernet_spec(run.spec.network, run.supernet), "searched": run.architecture()}
+    uniform = run.workdir.root / "uniform.json"
+    if uniform.exists():
+        found["uniform"] = ArchSpec.load(uniform)
+    return found | {"bisenetv2": bisenetv2(run.spec.network.num_classes)}
+
+
+def bisenetv2(num_classes: int) -> ArchSpec:
+    """The baseline of the paper, at its published width."""
+    return ArchSpec(NetworkSpec(num_classes, "gather_expansion", 1.0, (1, 1, 3)), {}, {})
+
+
+def _measure(run: Run, architectures: dict[str, ArchSpec]) -> dict[str, Timing]:
+    spec = run.spec.latency
+    timings = measure_networks_in_child(list(architectures.values()), spec.image_size, spec)
+    return dict(zip(architectures, timings, strict=True))
+
+
+def _score(run: Run, name: str, arch: ArchSpec) -> Scores:
+    network = declare_spec(arch)
+    scorer = make_scorer(run.model(network), run.dataset, run.spec.data, run.spec.train, run.mesh)
+    return scorer(run.load(TRAINED[name], f"{TRAINED[name]}_variables", network))
+
+
+def _row(run: Run, latency: Latency, name: str, arch: ArchSpec, timing: Timing) -> Row:
+    network = declare_spec(arch)
+    known = arch.network.block == "mixed"  # the predictor knows the blocks of the search space only
+    return {
+        "name": name,
+        "miou": None,
+        "parameters": counts.parameters(network),
+        "gmacs": counts.macs(network, run.spec.latency.image_size) / 1e9,
+        "predicted_ms": arch_latency(arch, run.spec.latency.image_size, latency.model) if known else None,
+        "latency_ms": timing.ms,
+        "noise": timing.noise,
+    }
+
+
+def _with_slicing_rows(run: Run, rows: list[Row]) -> list[Row]:
+    """The searched network three times: as sliced, recalibrated, fine-tuned; it costs the same each time."""
+    results = run.source("search").results()["phases"]["search"] if run.has("search") else None
+    if results is None:
+        return rows
+    searched = next(row for row in rows if row["name"] == "searched")
+    stages = {"searched, sliced": "sliced_miou", "searched, recalibrated": "recalibrated_miou"}
+    extra = [searched | {"name": name, "miou": results[key]} for name, key in stages.items()]
+    position = rows.index(searched)
+    return [*rows[:position], *extra, *rows[position:]]
+
+
+def print_table(rows: list[Row], target_ms: float) -> None:
+    """Prints the final table, and who won."""
+    table = Table(title=f"Latency target {target_ms:.2f} ms")
+    for column in ("network", "mIoU %", "parameters M", "GMACs", "predicted ms", "measured ms"):
+        table.add_column(column, justify="left" if column == "network" else "right")
+    for row in rows:
+        table.add_row(
+            row["name"],
+            _cell(row["miou"], 100, 1),
+            _cell(row["parameters"], 1e-6, 3),
+            _cell(row["gmacs"], 1, 3),
+            _cell(row["predicted_ms"], 1, 2),
+            _cell(row["latency_ms"], 1, 2),
+        )
+    console = Console()
+    console.print(table)
+    console.print(verdict(rows), highlight=False)
+
+
+def _cell(value: float | None, factor: float, digits: int) -> str:
+    return "–" if value is None else f"{factor * value:.{digits}f}"
+
+
+def verdict(rows: list[Row]) -> str:
+    """Whether the search beat uniform scaling, in one sentence."""
+    scores = {row["name"]: row["miou"] for row in rows}
+    if scores.get("uniform") is None or scores.get("searched") is None:
+        return "No uniformly scaled baseline was trained: whether the search was worth it is not known."
+    gain = 100 * (scores["searched"] - scores["uniform"])
+    if gain < 0:
+        return f"Uniform scaling wins by {-gain:.1f} points of mIoU: the search was not worth it here."
+    return f"The search beats uniform scaling by {gain:.1f} points of mIoU."
+
+
+def _first_pictures(run: Run) -> np.ndarray:
+    """The report's validation pictures at network size, uint8."""
+    batches = evaluation_batches(run.dataset.validation, run.spec.data, 1, num_threads=0)
+    return np.concatenate([batch["image"] for batch in itertools.islice(batches, PICTURES)])
+
+
+def _pictures(run: Run) -> dict[str, Image.Image]:
+    """Overlays of picture, truth and prediction of the searched network."""
+    network = declare_spec(run.architecture())
+    variables = run.load("finetune", "finetune_variables", network)
+    model, info = run.model(network), run.dataset.info
+
+    def predict(images: jax.Array) -> jax.Array:
+        return predict_labels(model.apply(variables, normalize(images))["logits"], images.shape[1:3])  # type: ignore
+
+    predict, pictures = jax.jit(predict), {}
+    for index in range(min(PICTURES, len(run.dataset.validation))):
+        example = run.dataset.validation[index]
+        batch = next(evaluation_batches(_Only(example), run.spec.data, 1, num_threads=0))
+        prediction = _to_size(np.asarray(predict(jnp.asarray(batch["image"])))[0], example["label"].shape)
+        caption = f"Validation picture {index}"
+        picture = comparison_picture(example["image"], example["label"], prediction, info.class_names, info.palette)
+        pictures[caption] = picture
+    return pictures
+
+
+def _to_size(labels: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    return np.asarray(Image.fromarray(labels.astype(np.uint8)).resize(size[::-1], Image.Resampling.NEAREST))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Only:
+    """A source of one example."""
+
+    example: Any
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> Any:
+        return self.example

@@ -1,0 +1,195 @@
+"""The training phases: pretrain → search → finetune, and the uniformly scaled baseline."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+
+from rtseg_jax.architecture import ArchSpec, Network, declare_spec
+from rtseg_jax.models import Architecture, SegmentationNetwork
+from rtseg_jax.search import arch_params
+from rtseg_jax.search.arch_params import ArchParams
+from rtseg_jax.search.decide import PATH_WEIGHTS, Decision, decide
+from rtseg_jax.search.slicing import masks_of, slice_variables
+from rtseg_jax.search.uniform import uniform_spec
+from rtseg_jax.training.checkpoints import Checkpoints
+from rtseg_jax.training.loop import Phase, train
+from rtseg_jax.training.optimizers import architecture_optimizer, weight_optimizer
+from rtseg_jax.training.run import Latency, Run, log_warnings
+from rtseg_jax.training.scoring import Scorer, make_recalibration, make_scorer
+from rtseg_jax.training.sharding import put_batch, put_replicated
+from rtseg_jax.training.state import TrainState
+from rtseg_jax.training.step import SearchSetup, StepSetup
+
+Results = dict[str, Any]
+
+
+def pretrain(run: Run) -> Results:
+    """Trains the supernet: every mask 1, every mixed block the average of its operators."""
+    variables = run.initial_variables(run.supernet, run.seed("pretrain"))
+    return fit(run, "pretrain", run.supernet, variables)
+
+
+def finetune(run: Run) -> Results:
+    """Trains the searched network, from its sliced weights where there are some, with the supernet as teacher."""
+    arch = run.architecture()
+    network = declare_spec(arch)
+    if run.has("search"):
+        variables = run.load("search", "searched", network)
+    else:
+        logging.info("finetune: an architecture without weights; training it from scratch")
+        variables = run.initial_variables(network, run.seed("finetune"))
+    results = fit(run, "finetune", network, variables, teacher=run.has("pretrain"))
+    arch.save(run.workdir.architecture)  # an architecture from another run belongs to this one from here on
+    return results
+
+
+def uniform(run: Run, latency: Latency) -> Results:
+    """Trains the supernet's own shape, scaled uniformly to the target, for as long as the searched network had."""
+    arch = uniform_spec(run.spec.network, run.supernet, latency.of_decision, latency.target_ms)
+    arch.save(run.workdir.root / "uniform.json")
+    network = declare_spec(arch)
+    return fit(run, "uniform", network, run.initial_variables(network, run.seed("uniform")))
+
+
+def search(run: Run, latency: Latency) -> Results:
+    """Trains weights and architecture together, decides, slices, and recalibrates batch norm."""
+    teacher = run.load("pretrain", "pretrain_variables", run.supernet)
+    state, setup = _search_setup(run, latency, teacher)
+    scorer = _scorer(run, setup.model)
+    phase = Phase(
+        "search",
+        run.spec.train.search_steps,
+        setup,
+        lambda start: run.batches("search", start),
+        teacher if setup.teacher else None,
+        lambda state: scorer(state.variables, most_probable(run.supernet, state.arch)).miou,
+    )
+    state = train(phase, state, run.spec.train, run.workdir, run.mesh)
+    decision = decide(run.spec.network, run.supernet, state.arch, latency.of_decision, latency.target_ms)
+    log_warnings(decision.warnings)
+    return _cut_out(run, decision, state) | {"target_ms": latency.target_ms}
+
+
+def fit(run: Run, phase: str, network: Network, variables: Any, *, teacher: bool = False) -> Results:
+    """Trains a fixed network for the length of `phase`; its score is the result."""
+    train_spec = run.spec.train
+    distilled = teacher and run.spec.loss.lam > 0
+    model = run.model(network)
+    setup = StepSetup(
+        model,
+        weight_optimizer(train_spec, phase),
+        run.spec.loss,
+        run.seed(phase),
+        teacher=run.model(run.supernet) if distilled else None,
+    )
+    scorer = _scorer(run, model)
+    teacher_variables = run.load("pretrain", "pretrain_variables", run.supernet) if distilled else None
+    schedule = Phase(
+        phase,
+        train_spec.steps(phase),
+        setup,
+        lambda start: run.batches(phase, start),
+        teacher_variables,
+        lambda state: scorer(state.variables).miou,
+    )
+    state = train(schedule, initial_state(setup, variables, run), train_spec, run.workdir, run.mesh)
+    save_variables(run, f"{phase}_variables", state.variables)
+    return {"miou": scorer(state.variables).miou, "steps": train_spec.steps(phase)}
+
+
+def initial_state(setup: StepSetup, variables: Any, run: Run, arch: ArchParams | None = None) -> TrainState:
+    """A state before its first step, on every device."""
+    arch_opt_state = setup.search.optimizer.init(arch) if setup.search else None
+    state = TrainState(
+        jnp.zeros((), jnp.int32),
+        variables["params"],
+        variables["batch_stats"],
+        setup.optimizer.init(variables["params"]),
+        arch,
+        arch_opt_state,
+    )
+    return put_replicated(state, run.mesh)
+
+
+def save_variables(run: Run, name: str, variables: Any) -> None:
+    """Keeps a network's variables, without optimizer states, as a checkpoint of its own."""
+    checkpoints = Checkpoints(run.workdir.checkpoints(name))
+    checkpoints.save(0, variables)
+    checkpoints.close()
+
+
+def most_probable(supernet: Network, arch: ArchParams) -> Architecture:
+    """The architecture that the search would decide on if it ended now, the latency target aside."""
+    paths = {name: jax.nn.one_hot(jnp.argmax(logits), len(logits)) for name, logits in arch.paths.items()}
+    return Architecture(arch_params.width_masks(supernet, arch.widths), paths)
+
+
+def automatic_width_rate(run: Run, latency: Latency, arch: ArchParams) -> float:
+    """Step size with which β·L_reg alone moves a median indicator by 0.5 in a fifth of the search."""
+    kept = {group.name: jnp.float32(group.size) for group in run.supernet.searched_groups}
+    weights = {name: jax.nn.softmax(logits) for name, logits in arch.paths.items()}
+    slopes = jax.jit(jax.grad(latency.of_network))(kept, weights)
+    per_indicator = np.concatenate([np.full(len(arch.widths[name]), float(slope)) for name, slope in slopes.items()])
+    steps = run.spec.train.search_steps / run.spec.train.accumulate
+    return float(0.5 / (max(run.spec.loss.beta, 1e-12) * np.median(per_indicator) * steps / 5))
+
+
+def _search_setup(run: Run, latency: Latency, variables: Any) -> tuple[TrainState, StepSetup]:
+    spec, train_spec = run.spec.search, run.spec.train
+    arch = arch_params.initialize(run.supernet, variables["params"], run.seed("search"))
+    width_rate = spec.width_rate or automatic_width_rate(run, latency, arch)
+    optimizer = architecture_optimizer(spec, width_rate, train_spec.search_steps, train_spec.accumulate)
+    model = run.model(run.supernet)
+    setup = StepSetup(
+        model,
+        weight_optimizer(train_spec, "search"),
+        run.spec.loss,
+        run.seed("search"),
+        SearchSetup(spec, train_spec.search_steps, latency.of_network, latency.target_ms, optimizer),
+        model if run.spec.loss.lam > 0 else None,
+    )
+    return initial_state(setup, variables, run, arch), setup
+
+
+def _cut_out(run: Run, decision: Decision, state: TrainState) -> Results:
+    """Slices the decided network, recalibrates it, and scores supernet under masks, sliced, and recalibrated."""
+    network = declare_spec(decision.spec)
+    model = run.model(network)
+    scorer = _scorer(run, model)
+    variables = slice_variables(state.variables, run.supernet, network, decision.kept)
+    sliced = scorer(put_replicated(variables, run.mesh)).miou
+    variables = recalibrated(run, model, variables)
+    save_variables(run, "searched", variables)
+    decision.spec.save(run.workdir.architecture)
+    return {
+        "sliced_miou": sliced,
+        "recalibrated_miou": scorer(variables).miou,
+        "predicted_ms": decision.latency_ms,
+        "warnings": list(decision.warnings),
+        "paths": dict(decision.spec.paths),
+        "widths": dict(decision.spec.widths),
+        "steps": run.spec.train.search_steps,
+    }
+
+
+def recalibrated(run: Run, model: SegmentationNetwork, variables: Any) -> Any:
+    """Re-estimates batch-norm statistics on training batches; weights stay."""
+    step = jax.jit(make_recalibration(model))
+    variables = put_replicated(variables, run.mesh)
+    batches = run.batches("finetune")
+    for _ in range(run.spec.train.recalibration_batches):
+        variables = step(variables, put_batch(next(batches), run.mesh))
+    return variables
+
+
+def masked_architecture(run: Run, arch: ArchSpec, kept: Any) -> Architecture:
+    """The sample under which the supernet computes what the decided network computes."""
+    weights = {name: jnp.asarray(PATH_WEIGHTS[path]) for name, path in arch.paths.items()}
+    return Architecture(masks_of(run.supernet, kept), weights)
+
+
+def _scorer(run: Run, model: SegmentationNetwork) -> Scorer:
+    return make_scorer(model, run.dataset, run.spec.data, run.spec.train, run.mesh)

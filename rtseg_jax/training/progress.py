@@ -1,0 +1,131 @@
+"""What a user sees while a phase runs: a bar, one JSON line per logged step, TensorBoard."""
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from absl import logging
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from rtseg_jax.training.workdir import Workdir
+
+
+class Reporter:
+    """Follows one phase from `start` to `steps`."""
+
+    def __init__(
+        self,
+        workdir: Workdir,
+        phase: str,
+        start: int,
+        steps: int,
+        *,
+        target_ms: float,
+        group_sizes: Mapping[str, int],
+        tensorboard: bool,
+    ):
+        self._phase, self._steps, self._target_ms, self._group_sizes = phase, steps, target_ms, group_sizes
+        self._miou: float | None = None
+        self._history = workdir.history.open("a")
+        self._writer = tensorboard_writer(workdir) if tensorboard else None
+        self._console = Console()
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[status]}"),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task(phase, total=steps, completed=start, status="compiling")
+        self._bar.start()
+        self._last = (start, time.monotonic())
+
+    def advance(self) -> None:
+        """One more step is done."""
+        self._bar.advance(self._task)
+
+    def log(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Shows and records the metrics of step number `step`."""
+        row = {
+            "phase": self._phase,
+            "step": step,
+            "steps_per_second": self._speed(step),
+            **history_row(metrics, self._group_sizes),
+        }
+        self._history.write(json.dumps(row) + "\n")
+        self._history.flush()
+        self._say(row)
+        self._scalars(step, row["losses"] | {"steps_per_second": row["steps_per_second"]})
+        if "latency_ms" in row:
+            self._scalars(step, {"latency_ms": row["latency_ms"], "kept": kept_and_all(row)[0]})
+
+    def score(self, step: int, miou: float) -> None:
+        """Shows and records a validation score."""
+        self._miou = miou
+        self._history.write(json.dumps({"phase": self._phase, "step": step, "miou": miou}) + "\n")
+        self._history.flush()
+        self._scalars(step, {"miou": miou})
+
+    def close(self) -> None:
+        """Ends the bar and writes out what is buffered."""
+        self._bar.stop()
+        self._history.close()
+        if self._writer is not None:
+            self._writer.close()
+
+    def _speed(self, step: int) -> float:
+        (before, since), now = self._last, time.monotonic()
+        self._last = (step, now)
+        return (step - before) / max(1e-9, now - since)
+
+    def _say(self, row: Mapping[str, Any]) -> None:
+        status = status_line(row, self._miou, self._target_ms)
+        self._bar.update(self._task, status=status)
+        if not self._console.is_terminal:
+            self._console.print(f"{self._phase} {row['step']}/{self._steps} {status}", highlight=False, soft_wrap=True)
+
+    def _scalars(self, step: int, values: Mapping[str, float]) -> None:
+        if self._writer is not None:
+            self._writer.write_scalars(step, {f"{self._phase}/{name}": value for name, value in values.items()})
+
+
+def history_row(metrics: Mapping[str, Any], group_sizes: Mapping[str, int]) -> dict[str, Any]:
+    """Metrics of a step as plain JSON values; kept channels as [kept, of how many]."""
+    values = jax.tree.map(lambda x: np.asarray(x).tolist(), dict(metrics))
+    if "kept" in values:
+        values["kept"] = {name: [int(kept), group_sizes[name]] for name, kept in values["kept"].items()}
+    return values
+
+
+def kept_and_all(row: Mapping[str, Any]) -> tuple[int, int]:
+    """Kept indicators, and all of them."""
+    kept, sizes = zip(*row["kept"].values(), strict=True)
+    return sum(kept), sum(sizes)
+
+
+def status_line(row: Mapping[str, Any], miou: float | None, target_ms: float) -> str:
+    """Speed, losses by term, score, latency against the target, kept channels."""
+    parts = [f"{row['steps_per_second']:.2f} steps/s"]
+    parts += [f"{name} {value:.3f}" for name, value in row["losses"].items()]
+    if miou is not None:
+        parts.append(f"mIoU {100 * miou:.1f} %")
+    if "latency_ms" in row:
+        kept, size = kept_and_all(row)
+        parts.append(f"latency {row['latency_ms']:.2f}/{target_ms:.2f} ms, {kept}/{size} channels kept")
+    return " · ".join(parts)
+
+
+def tensorboard_writer(workdir: Workdir) -> Any:
+    """clu's metric writer, or None with one line that says so: it needs TensorFlow, training does not."""
+    try:
+        from clu import metric_writers  # noqa: PLC0415 (imports TensorFlow)
+    except ImportError:
+        logging.warning("TensorFlow is not installed: TensorBoard is off, metrics go to %s", workdir.history)
+        return None
+    return metric_writers.SummaryWriter(str(workdir.root / "tensorboard"))

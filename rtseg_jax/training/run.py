@@ -1,0 +1,145 @@
+"""What the phases of one run share: data, declaration, mesh, latency, and where results come from."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from absl import logging
+from jax.sharding import Mesh
+
+from rtseg_jax.architecture import ArchSpec, Network, declare
+from rtseg_jax.config import RunSpec
+from rtseg_jax.data import Dataset, build_dataset, training_batches
+from rtseg_jax.errors import UserError
+from rtseg_jax.latency import LatencyModel, network_latency, run_sweep_in_child
+from rtseg_jax.models import SegmentationNetwork
+from rtseg_jax.models.convolution import default_lowering
+from rtseg_jax.search.decide import LatencyOf, NetworkLatency, check_reachable, reachable_range
+from rtseg_jax.search.uniform import mixed_paths
+from rtseg_jax.training.checkpoints import load_newest
+from rtseg_jax.training.sharding import check_batch_size, data_mesh, put_replicated
+from rtseg_jax.training.workdir import Workdir
+
+PHASE_SEEDS = {"pretrain": 0, "search": 1, "finetune": 2, "uniform": 3}  # each phase draws its own data and noise
+
+
+@dataclasses.dataclass(frozen=True)
+class Latency:
+    """The latency model of a run and what the search aims at."""
+
+    model: LatencyModel
+    of_network: NetworkLatency
+    of_decision: LatencyOf
+    target_ms: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One run: its spec, its workdir, and what is built from them."""
+
+    spec: RunSpec
+    workdir: Workdir
+    dataset: Dataset
+    supernet: Network
+    mesh: Mesh
+
+    @staticmethod
+    def start(spec: RunSpec, workdir: Workdir) -> "Run":
+        """Builds data set, declaration and mesh; raises `UserError` before anything is trained."""
+        mesh = data_mesh()
+        check_batch_size(spec.train.batch_size, mesh, "config.train.batch_size")
+        check_batch_size(spec.train.eval_batch_size, mesh, "config.train.eval_batch_size")
+        return Run(spec, workdir, build_dataset(spec.data), declare(spec.network), mesh)
+
+    def model(self, network: Network) -> SegmentationNetwork:
+        """A network as it is trained here: dtype and lowering of this run."""
+        dtype = jnp.bfloat16 if self.spec.train.bfloat16 else jnp.float32
+        return SegmentationNetwork(network, dtype, default_lowering())
+
+    def seed(self, phase: str) -> int:
+        """Seed of a phase."""
+        return len(PHASE_SEEDS) * self.spec.train.seed + PHASE_SEEDS[phase]
+
+    def batches(self, phase: str, start: int = 0) -> Iterator[Any]:
+        """This process's part of the training batches of a phase, from batch number `start` on."""
+        return training_batches(
+            self.dataset.train,
+            self.spec.data,
+            self.spec.train.batch_size,
+            seed=self.seed(phase),
+            start_step=start,
+            num_threads=self.spec.train.num_threads,
+            shard_index=jax.process_index(),
+            shard_count=jax.process_count(),
+        )
+
+    def initial_variables(self, network: Network, seed: int) -> dict[str, Any]:
+        """Fresh weights on every device."""
+        return put_replicated(initial_variables(self.model(network), seed), self.mesh)
+
+    def has(self, phase: str) -> bool:
+        """Whether a phase is finished here or in the run to start from."""
+        return any(place.finished(phase) for place in self._places())
+
+    def source(self, phase: str) -> Workdir:
+        """The workdir that holds a finished phase: this one, or the one to start from."""
+        for place in self._places():
+            if place.finished(phase):
+                return place
+        raise UserError(
+            f"{self.workdir.root}: the phase {phase!r} is not finished there; add it to config.phases or name a run "
+            "that finished it with config.init_from"
+        )
+
+    def architecture(self) -> ArchSpec:
+        """The decided architecture, of this run or of the one to start from."""
+        paths = [place.architecture for place in self._places()]
+        arch = ArchSpec.load(next((path for path in paths if path.exists()), paths[0]))
+        if arch.network != self.spec.network:
+            raise UserError(f"{paths[-1]} was cut out of another supernet; use the config.network it was made with")
+        return arch
+
+    def load(self, phase: str, checkpoint: str, network: Network) -> dict[str, Any]:
+        """Variables of `network` from a checkpoint of a finished phase."""
+        like = put_replicated(zero_variables(self.model(network)), self.mesh)
+        return load_newest(self.source(phase).checkpoints(checkpoint), like)
+
+    def latency(self) -> Latency:
+        """The recorded predictor, or one measured now; raises `UserError` where the target is out of reach."""
+        path = Path(self.spec.predictor) if self.spec.predictor else self.workdir.latency / "predictor.json"
+        if not self.spec.predictor and not path.exists():
+            run_sweep_in_child(self.spec.network, self.spec.latency, self.workdir.latency)
+        model = LatencyModel.load(path)
+        of_network = network_latency(self.supernet, self.spec.latency.image_size, model)
+        of_decision = LatencyOf(self.supernet, of_network)
+        target_ms = self.spec.latency.target(of_decision({}, mixed_paths(self.supernet)))
+        check_reachable(target_ms, reachable_range(self.supernet, of_decision))
+        return Latency(model, of_network, of_decision, target_ms)
+
+    def _places(self) -> list[Workdir]:
+        return [self.workdir] + ([Workdir(self.spec.init_from)] if self.spec.init_from else [])
+
+
+def initial_variables(model: SegmentationNetwork, seed: int) -> dict[str, Any]:
+    """Fresh weights, auxiliary heads included, without running the network."""
+    return dict(model.lazy_init(jax.random.key(seed), example_image(), auxiliary=True))
+
+
+def zero_variables(model: SegmentationNetwork) -> dict[str, Any]:
+    """Zeros in the shape of a network's variables."""
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(example_image().shape), auxiliary=True))
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), dict(shapes))
+
+
+def example_image() -> jax.ShapeDtypeStruct:
+    """Smallest input on which every layer has something to do."""
+    return jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+
+
+def log_warnings(warnings: tuple[str, ...]) -> None:
+    """Says what the user should know."""
+    for warning in warnings:
+        logging.warning("%s", warning)

@@ -1,0 +1,70 @@
+"""What training and search are told; the fields are explained where they are set, in `rtseg_jax/config.py`."""
+
+import dataclasses
+
+from rtseg_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainSpec:
+    """Optimization, its schedule, and what happens every so many steps."""
+
+    seed: int
+    batch_size: int
+    eval_batch_size: int
+    pretrain_steps: int
+    search_steps: int
+    finetune_steps: int
+    uniform_steps: int
+    learning_rate: float
+    search_learning_rate: float
+    finetune_learning_rate: float
+    power: float
+    warmup_steps: int
+    momentum: float
+    weight_decay: float
+    clip_norm: float
+    accumulate: int
+    bfloat16: bool
+    recalibration_batches: int
+    log_every: int
+    eval_every: int
+    checkpoint_every: int
+    num_threads: int
+    tensorboard: bool
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "eval_batch_size", "accumulate", "log_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise UserError(f"config.train.{name} is {getattr(self, name)}: it must be at least 1")
+
+    def steps(self, phase: str) -> int:
+        """Number of steps of a training phase."""
+        searched = self.pretrain_steps + self.search_steps + self.finetune_steps
+        uniform = searched if self.uniform_steps < 0 else self.uniform_steps
+        return {
+            "pretrain": self.pretrain_steps,
+            "search": self.search_steps,
+            "finetune": self.finetune_steps,
+            "uniform": uniform,
+        }[phase]
+
+    def rate(self, phase: str) -> float:
+        """Initial learning rate of a training phase."""
+        special = {"search": self.search_learning_rate, "finetune": self.finetune_learning_rate}
+        return special.get(phase, self.learning_rate)
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchSpec:
+    """How architecture parameters are trained."""
+
+    width_rate: float
+    path_rate: float
+    temperature_start: float
+    temperature_end: float
+    freeze_paths: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.temperature_end <= self.temperature_start:
+            raise UserError("config.search: temperatures must be positive and must not rise")

@@ -1,0 +1,69 @@
+"""A whole run: the phases in their order, each skipped once it is finished."""
+
+import importlib.metadata
+import json
+import platform
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_collections
+from absl import logging
+
+from rtseg_jax.config import PHASES, RunSpec, run_spec
+from rtseg_jax.data import check_source
+from rtseg_jax.training import outcome, phases
+from rtseg_jax.training.run import Run
+from rtseg_jax.training.workdir import Workdir
+
+NEED_LATENCY = {"search", "uniform", "evaluate"}
+PACKAGES = ("rtseg_jax", "jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "ai-edge-litert")
+
+
+def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, Any]:
+    """Runs what is left of the config's phases in the workdir and returns `results.json`.
+
+    Raises:
+      UserError: anything a user can put right; where possible before anything is trained.
+    """
+    spec, place = run_spec(config), Workdir(workdir)
+    place.claim(config)
+    jax.config.update("jax_compilation_cache_dir", str(place.root / "compiled"))
+    place.describe_run({"seed": spec.train.seed, "config": json.loads(config.to_json_best_effort()), **environment()})
+    left = [phase for phase in PHASES if phase in spec.phases and not place.finished(phase)]
+    for phase in (phase for phase in spec.phases if phase not in left):
+        logging.info("%s: finished before, skipped", phase)
+    if left:
+        run_phases(spec, place, left)
+    return place.results()
+
+
+def run_phases(spec: RunSpec, place: Workdir, left: list[str]) -> None:
+    """Checks data and latency target first, then runs the phases that are left."""
+    run = Run.start(spec, place)
+    check_source(run.dataset.train, run.dataset.info, "checking training pictures")
+    check_source(run.dataset.validation, run.dataset.info, "checking validation pictures")
+    latency = run.latency() if NEED_LATENCY & set(left) else None
+    steps: dict[str, Callable[[], dict[str, Any]]] = {
+        "pretrain": partial(phases.pretrain, run),
+        "search": partial(phases.search, run, latency),
+        "finetune": partial(phases.finetune, run),
+        "uniform": partial(phases.uniform, run, latency),
+        "evaluate": partial(outcome.evaluate, run, latency),
+        "export": partial(outcome.export, run),
+    }
+    for phase in left:
+        logging.info("%s begins", phase)
+        began = time.monotonic()
+        results = steps[phase]()
+        place.finish(phase, {**results, "seconds": time.monotonic() - began})
+
+
+def environment() -> dict[str, Any]:
+    """Versions and device, for `results.json`."""
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    devices = [f"{device.platform}: {device.device_kind}" for device in jax.devices()]
+    return {"versions": versions, "python": platform.python_version(), "devices": devices}

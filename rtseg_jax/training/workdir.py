@@ -1,0 +1,119 @@
+"""The workdir: what a run leaves on disk, and the check that it belongs to the config."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from rtseg_jax.errors import UserError
+
+FREE_FIELDS = (
+    "phases",
+    "train.log_every",
+    "train.eval_every",
+    "train.checkpoint_every",
+    "train.num_threads",
+    "train.tensorboard",
+    "train.eval_batch_size",
+    "data.data_dir",
+)  # may differ between two starts of a run
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(value, indent=2) + "\n")
+    os.replace(temporary, path)
+
+
+class Workdir:
+    """Paths and files of one run."""
+
+    def __init__(self, root: str | Path):
+        self.root = Path(root).absolute()
+
+    @property
+    def architecture(self) -> Path:
+        """The decided `ArchSpec`."""
+        return self.root / "architecture.json"
+
+    @property
+    def history(self) -> Path:
+        """One JSON line per logged step."""
+        return self.root / "history.jsonl"
+
+    @property
+    def latency(self) -> Path:
+        """Measurements and predictor."""
+        return self.root / "latency"
+
+    @property
+    def report(self) -> Path:
+        """Pictures."""
+        return self.root / "report"
+
+    @property
+    def model(self) -> Path:
+        """The exported network."""
+        return self.root / "model.tflite"
+
+    def checkpoints(self, phase: str) -> Path:
+        """Orbax checkpoints of a phase."""
+        return self.root / "checkpoints" / phase
+
+    def results(self) -> dict[str, Any]:
+        """Contents of `results.json`: one entry per finished phase."""
+        path = self.root / "results.json"
+        return json.loads(path.read_text()) if path.exists() else {"phases": {}}
+
+    def finished(self, phase: str) -> bool:
+        """Whether a phase has written its results."""
+        return phase in self.results()["phases"]
+
+    def finish(self, phase: str, results: Mapping[str, Any]) -> None:
+        """Records a phase's results; from now on it is skipped."""
+        everything = self.results()
+        everything["phases"][phase] = dict(results)
+        write_json(self.root / "results.json", everything)
+
+    def describe_run(self, values: Mapping[str, Any]) -> None:
+        """Records seed, config, versions and device at the top of `results.json`."""
+        write_json(self.root / "results.json", {**values, "phases": self.results()["phases"]})
+
+    def claim(self, config: ml_collections.ConfigDict) -> None:
+        """Makes the workdir belong to `config`; raises `UserError` if it belongs to one that differs."""
+        path = self.root / "config.json"
+        wanted = json.loads(config.to_json_best_effort())
+        if path.exists():
+            differences = list(differing_fields(json.loads(path.read_text()), wanted))
+            if differences:
+                raise UserError(
+                    f"{self.root} belongs to another config; {'; '.join(differences)}; name another --workdir, or "
+                    "start from that run with --config.init_from"
+                )
+        write_json(path, wanted)
+
+    def forget_history(self, phase: str, step: int) -> None:
+        """Drops logged steps of `phase` after `step`: they will be run again."""
+        if not self.history.exists():
+            return
+        rows = (json.loads(line) for line in self.history.read_text().splitlines())
+        kept = [row for row in rows if row["phase"] != phase or row["step"] <= step]
+        temporary = self.history.with_suffix(".tmp")
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        os.replace(temporary, self.history)
+
+
+def differing_fields(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Describes the fields in which two configs differ, those that may change aside."""
+    for name in sorted({*old, *new}):
+        field = f"{prefix}{name}"
+        before, after = old.get(name), new.get(name)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            yield from differing_fields(before, after, f"{field}.")
+        elif before != after and field not in FREE_FIELDS:
+            yield f"{field} is {after!r} here and {before!r} there"
