@@ -39,7 +39,7 @@ class ArchSpec:
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> "ArchSpec":
         """Inverse of `to_json`."""
-        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in value["network"].items()}
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value["network"].items()}
         return ArchSpec(NetworkSpec(**fields), dict(value["widths"]), dict(value["paths"]))
 
     def save(self, path: Path) -> None:
