@@ -61,14 +61,19 @@ def depthwise_conv2d(
 def conv_transpose2d(
     x: Float[Array, "b h w c"], kernel: Float[Array, "p p c o"], *, stride: int, lowering: Lowering
 ) -> Float[Array, "b h2 w2 o"]:
-    """Transposed convolution of non-overlapping patches: every pixel becomes a `stride × stride` patch."""
+    """Transposed convolution of non-overlapping patches: every pixel becomes a `stride × stride` patch.
+
+    As in `lax`, the kernel is placed turned round: its last tap makes the first pixel of the patch.
+    """
     if kernel.shape[:2] != (stride, stride):
         raise ValueError(f"conv_transpose2d needs a {stride}×{stride} kernel at stride {stride}, got {kernel.shape}")
     if lowering != "cpu":
         return lax.conv_transpose(x, kernel, (stride, stride), "VALID", dimension_numbers=_NHWC)
-    b, h, w, _ = x.shape
-    patches = jnp.einsum("bhwc,pqco->bhpwqo", x, kernel)
-    return patches.reshape(b, h * stride, w * stride, kernel.shape[-1])
+    b, h, w, c = x.shape
+    # `lax` places a kernel turned round: its last tap is the patch's first pixel.
+    flat = kernel[::-1, ::-1].transpose(2, 0, 1, 3).reshape(1, 1, c, -1)
+    patches = _pointwise(x, flat).reshape(b, h, w, stride, stride, -1).transpose(0, 1, 3, 2, 4, 5)
+    return patches.reshape(b, h * stride, w * stride, -1)
 
 
 def _native(x: Array, kernel: Array, stride: int, padding: Padding, groups: int) -> Array:
@@ -129,24 +134,15 @@ _shifted.defvjp(_shifted_fwd, _shifted_bwd)
 
 
 def _shifted_kernel_gradient(x: Array, kernel: Array, dy: Array, stride: int) -> Array:
-    # A product fused into the reduction over every pixel runs on one thread without vector instructions. Reduced in
-    # two steps, behind a barrier that keeps XLA from joining them again, it uses both.
-    padded = lax.optimization_barrier(pad(x, same_pads(x.shape[1:3], kernel.shape[:2], stride)))
-    sums = []
-    for tap in taps(padded, kernel.shape[:2], dy.shape[1:3], stride):
-        columns = lax.optimization_barrier(_fold_columns(tap, dy))
-        sums.append(jnp.sum(columns, (0, 1, 2)))
+    # Fused into a sum over every pixel, the nine products run on one thread without vector instructions. One loop over
+    # the batch computes all nine with both, and the barrier keeps XLA from joining it with the plain sum that follows.
+    padded = pad(x, same_pads(x.shape[1:3], kernel.shape[:2], stride)).astype(jnp.float32)
+    views = taps(lax.optimization_barrier(padded), kernel.shape[:2], dy.shape[1:3], stride)
+    products = [view * dy.astype(jnp.float32) for view in views]
+    zeros = [jnp.zeros((), jnp.float32)] * len(products)
+    maps = lax.reduce(products, zeros, lambda a, b: [jnp.add(u, v) for u, v in zip(a, b, strict=True)], (0,))
+    sums = [jnp.sum(lax.optimization_barrier(m), (0, 1)) for m in maps]
     return jnp.stack(sums).reshape(kernel.shape).astype(kernel.dtype)
-
-
-def _fold_columns(a: Array, b: Array) -> Array:
-    """`a · b` with the width folded into at most eight terms written out: an elementwise loop, so vectorized."""
-    width = b.shape[2]
-    parts = next(n for n in (8, 7, 6, 5, 4, 3, 2, 1) if width % n == 0)
-    size = width // parts
-    slices = [slice(n * size, (n + 1) * size) for n in range(parts)]
-    a, b = a.astype(jnp.float32), b.astype(jnp.float32)
-    return functools.reduce(jnp.add, [a[:, :, s] * b[:, :, s] for s in slices])
 
 
 def _correlate(padded: Array, kernel: Array, stride: int) -> Array:
@@ -172,7 +168,7 @@ def gradient_pads(size: Size, out: Size, kernel: Size, stride: int) -> Pads:
     return tuple(pads)
 
 
-def pad(x: Num[Array, "b h w c"], pads: Pads, interior: int = 0, fill: float = 0) -> Num[Array, "b h2 w2 c"]:
+def pad(x: Num[Array, "b h w c"], pads: Pads, interior: int = 0, fill: float | int = 0) -> Num[Array, "b h2 w2 c"]:
     """Put a border of `fill` around pictures, and `interior` pixels of it between theirs."""
     config = [(0, 0, 0), *((before, after, interior) for before, after in pads), (0, 0, 0)]
     return lax.pad(x, jnp.array(fill, x.dtype), config)

@@ -1,0 +1,44 @@
+"""Pooling: hand values, and the lowerings against each other."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rtseg_jax.models.pooling import avg_pool_3x3_s2, max_pool_3x3_s2
+
+
+def normal(*shape):
+    return jnp.asarray(np.random.default_rng(0).standard_normal(shape), jnp.float32)
+
+
+@pytest.mark.parametrize("lowering", ["native", "cpu", "export"])
+def test_by_hand(lowering):
+    x = jnp.arange(16.0).reshape(1, 4, 4, 1)
+    # An even size at stride 2 is padded behind only: the first window starts at the first pixel.
+    np.testing.assert_array_equal(max_pool_3x3_s2(x, lowering=lowering)[0, :, :, 0], [[10, 11], [14, 15]])
+    mean = avg_pool_3x3_s2(x, lowering=lowering)[0, :, :, 0] * 9
+    np.testing.assert_allclose(mean, [[45, 39], [66, 50]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(16, 24), (7, 9), (1, 1), (2, 3)])
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("pool", [max_pool_3x3_s2, avg_pool_3x3_s2])
+def test_lowerings_agree(pool, size, ties):
+    x = normal(2, *size, 5)
+    x = jnp.maximum(x, 0) if ties else x
+
+    def run(x, lowering):
+        y, pullback = jax.vjp(lambda x: pool(x, lowering=lowering), x)
+        return y, pullback(jnp.cos(jnp.arange(y.size, dtype=y.dtype).reshape(y.shape)))[0]
+
+    for actual, expected in zip(run(x, "cpu"), run(x, "native"), strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("lowering", ["native", "cpu"])
+@pytest.mark.parametrize("pool", [max_pool_3x3_s2, avg_pool_3x3_s2])
+def test_bfloat16_is_kept(pool, lowering):
+    x = normal(1, 6, 6, 3).astype(jnp.bfloat16)
+    y, pullback = jax.vjp(lambda x: pool(x, lowering=lowering), x)
+    assert y.dtype == pullback(y)[0].dtype == jnp.bfloat16
