@@ -116,9 +116,9 @@ def operators(op: Op) -> int:
     if isinstance(op, graph.Dropout):
         return 0
     if isinstance(op, graph.LayerNorm):
-        return 9  # two means, difference, square, reciprocal root, sums and products
+        return 11  # two means of two operators each, difference, square, reciprocal root, sums and products
     if isinstance(op, graph.Attention):
-        return 13  # reshapes and transposes of Q, K, V and the result, two products, scale, softmax
+        return 16  # two reshapes and a transpose for each of Q, K, V and the result, two products, scale, softmax
     gelu = isinstance(op, graph.Conv) and op.activation == "gelu"
     return 2 if gelu or isinstance(op, graph.Gate) else 1
 

@@ -1,7 +1,8 @@
 """Fitting the latency model to measurements. No TensorFlow, a few seconds, the same result every time."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -27,11 +28,12 @@ from rtseg_jax.latency.predictor import (
 from rtseg_jax.latency.pricing import feature_table, network_columns
 
 UNITS = 32
-STEPS = 1500
+STEPS = 1000
 LEARNING_RATE = 0.01
-DECAY = 3e-3  # of the perceptron's effective weights: with few measurements the rough latency decides
+DECAY = 1e-2  # of the perceptron's effective weights: with few measurements the rough latency decides
 FOLDS = 5
 TILES = (1, 4, 8, 16, 32)  # channels that devices compute at once: registers of CPUs, slices of phones
+OUTLIER = 0.03  # relative error from which on a measurement counts as disturbed
 RATE_FLOOR = 0.01  # of the rate that the whole latency would give a feature
 
 
@@ -75,29 +77,41 @@ def fit(measured: Measured, card: Mapping[str, Any], seed: int = 0) -> LatencyMo
     candidates = {tile: arrays_of(measured.blocks, measured.image_size, kinds, tile) for tile in TILES}
     tile = min(TILES, key=lambda tile: _rough_error(*candidates[tile], target, fold))
     data = candidates[tile]
-    params = {**fit_blocks(*data, target, np.ones(len(target)), seed), "tile": jnp.float32(tile)}
+    folds = [*(fold != index for index in range(FOLDS)), np.ones(len(target), bool)]
+    *held_out, params = fit_blocks(*data, target, folds, seed)
+    params["tile"] = jnp.float32(tile)
     nets = [arrays_of(network.plain_blocks, measured.image_size, kinds, tile) for network in measured.networks]
     columns = np.stack([_columns(params, *net) for net in nets])
     times = np.asarray(measured.network_ms)
-    errors = {**_block_errors(data, target, fold, seed), **_network_errors(columns, times)}
+    errors = {**_block_errors(held_out, data, target, fold), **_network_errors(columns, times)}
     params = {**params, "network": jnp.asarray(network_terms(columns, times), jnp.float32)}
     return LatencyModel(params, kinds, card, errors)
 
 
 def fit_blocks(
-    widths: np.ndarray, context: np.ndarray, target: np.ndarray, weight: np.ndarray, seed: int
-) -> dict[str, Any]:
-    """Fits the block model; `target` is log milliseconds, blocks of weight 0 are not looked at."""
-    seen = weight > 0
+    widths: np.ndarray, context: np.ndarray, target: np.ndarray, subsets: Sequence[np.ndarray], seed: int
+) -> list[dict[str, Any]]:
+    """Fits a block model to each subset of the blocks (truth values); `target` is log milliseconds."""
+    frozen = [_prepare(widths, context, target, subset) for subset in subsets]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *frozen)
+    start = _initial(jax.random.key(seed), widths.shape[1] + 1, context.shape[1])
+    weights = jnp.asarray(np.stack(subsets), jnp.float32)
+    # Side by side the trainings take as long as one: each is too small to fill a processor.
+    trained = jax.vmap(_train, (None, 0, None, 0))(
+        start, stacked, tuple(map(jnp.asarray, (widths, context, target))), weights
+    )
+    return [{**part, **jax.tree.map(lambda x, i=i: x[i], trained)} for i, part in enumerate(frozen)]
+
+
+def _prepare(widths: np.ndarray, context: np.ndarray, target: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
+    """What is known before the perceptron: rates, and the scaling of its inputs."""
     rates = rough_rates(widths[seen], context[seen], np.exp(target[seen]))
     frozen: dict[str, Any] = {"rates": jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), rates)}
-    log_rough = jnp.log(rough(frozen, jnp.asarray(widths), jnp.asarray(context)))
-    inputs = np.asarray(width_inputs(jnp.asarray(widths), log_rough))
-    frozen["widths"], frozen["context"] = _scaling(inputs[seen]), _scaling(context[seen])
+    log_rough = jnp.log(rough(frozen, jnp.asarray(widths[seen]), jnp.asarray(context[seen])))
+    inputs = np.asarray(width_inputs(jnp.asarray(widths[seen]), log_rough))
+    frozen["widths"], frozen["context"] = _scaling(inputs), _scaling(context[seen])
     frozen["center"] = jnp.float32(np.mean(target[seen]))
-    start = _initial(jax.random.key(seed), inputs.shape[1], context.shape[1])
-    arrays = tuple(jnp.asarray(x, jnp.float32) for x in (widths, context, target, weight))
-    return {**frozen, **_train(start, frozen, *arrays)}
+    return frozen
 
 
 def rough_rates(widths: np.ndarray, context: np.ndarray, times: np.ndarray) -> dict[str, np.ndarray]:
@@ -105,10 +119,7 @@ def rough_rates(widths: np.ndarray, context: np.ndarray, times: np.ndarray) -> d
     columns = np.concatenate([widths[:, :ROUGH_FEATURES], context[:, :1], np.ones((len(times), 1))], axis=1)
     relative = columns.astype(np.float64) / times[:, None]
     scale = np.maximum(relative.max(0), 1e-12)
-    # The ridge decides between features that always occur together.
-    ridge = 1e-2 * np.eye(columns.shape[1])
-    matrix = np.concatenate([relative / scale, ridge])
-    solution, _ = scipy.optimize.nnls(matrix, np.concatenate([np.ones(len(times)), np.zeros(len(ridge))]))
+    solution = _robust(relative / scale, lambda matrix, wanted: scipy.optimize.nnls(matrix, wanted)[0])
     rates = np.maximum(solution, RATE_FLOOR / len(scale)) / scale
     # What never occurred costs what moving as many numbers costs.
     rates = np.where(relative.max(0) > 0, rates, rates[WIDTH_FEATURES.index("traffic")])
@@ -119,31 +130,34 @@ def network_terms(columns: np.ndarray, times: np.ndarray) -> np.ndarray:
     """Coefficients of `network_columns` of least relative error; Σ S_b keeps at least half its weight."""
     relative = columns.astype(np.float64) / times[:, None]
     scale = np.maximum(relative.max(0), 1e-12)
-    ridge = 1e-2 * np.eye(len(scale))
-    ridge[0] = 0.0
     lower = np.zeros(len(scale))
     lower[0] = 0.5 * scale[0]
-    matrix = np.concatenate([relative / scale, ridge])
-    wanted = np.concatenate([np.ones(len(times)), np.zeros(len(ridge))])
-    return scipy.optimize.lsq_linear(matrix, wanted, (lower, np.inf)).x / scale
+    solve = functools.partial(scipy.optimize.lsq_linear, bounds=(lower, np.inf))
+    return _robust(relative / scale, lambda matrix, wanted: solve(matrix, wanted).x) / scale
+
+
+def _robust(relative: np.ndarray, solve: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+    """Coefficients whose products with every row are near 1; rows that are far off pull less, they were disturbed."""
+    ridge = 1e-2 * np.eye(relative.shape[1])  # decides between features that always occur together
+    pull = np.ones(len(relative))
+    solution = np.zeros(relative.shape[1])
+    for _ in range(8):
+        matrix = np.concatenate([relative * pull[:, None], ridge])
+        solution = solve(matrix, np.concatenate([pull, np.zeros(len(ridge))]))
+        pull = np.minimum(1.0, np.sqrt(OUTLIER / np.maximum(np.abs(relative @ solution - 1), 1e-9)))
+    return solution
 
 
 @jax.jit
-def _train(
-    start: Params,
-    frozen: Params,
-    widths: Float[Array, "g f"],
-    context: Float[Array, "g c"],
-    target: Float[Array, " g"],
-    weight: Float[Array, " g"],
-) -> Params:
+def _train(start: Params, frozen: Params, data: tuple[jax.Array, ...], weight: Float[Array, " g"]) -> Params:
+    """Full-batch training of the perceptron and the slope; blocks of weight 0 are not looked at."""
+    widths, context, target = data
     optimizer = optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, STEPS))
 
     def loss(params: Params) -> jax.Array:
         error = jnp.log(predict_blocks({**frozen, **params}, widths, context)) - target
-        # In units of 3 %: beyond that a block is an outlier of the measurement and pulls less.
-        fit_loss = (weight * optax.huber_loss(error / 0.03)).sum() / weight.sum()
-        return fit_loss + DECAY * _size(params["layers"]) / 0.03
+        fit_loss = (weight * optax.huber_loss(error / OUTLIER)).sum() / weight.sum()
+        return fit_loss + DECAY * _size(params["layers"])
 
     def step(carry: tuple[Params, Any], _: None) -> tuple[tuple[Params, Any], None]:
         params, state = carry
@@ -213,14 +227,11 @@ def _rough_error(widths: np.ndarray, context: np.ndarray, target: np.ndarray, fo
 
 
 def _block_errors(
-    data: tuple[np.ndarray, np.ndarray], target: np.ndarray, fold: np.ndarray, seed: int
+    held_out: list[dict[str, Any]], data: tuple[np.ndarray, np.ndarray], target: np.ndarray, fold: np.ndarray
 ) -> dict[str, float]:
     """Relative errors of blocks that the model did not see."""
-    errors = np.zeros(len(target))
-    for index in range(FOLDS):
-        params = fit_blocks(*data, target, (fold != index).astype(float), seed)
-        predicted = np.asarray(predict_blocks(params, *(jnp.asarray(x) for x in data)))
-        errors[fold == index] = np.abs(np.expm1(np.log(predicted) - target))[fold == index]
+    predicted = np.stack([predict_blocks(params, *data) for params in held_out])[fold, np.arange(len(target))]
+    errors = np.abs(predicted / np.exp(target) - 1)
     return {
         "block_mean": float(errors.mean()),
         "block_median": float(np.median(errors)),

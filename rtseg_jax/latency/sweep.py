@@ -62,7 +62,8 @@ def measure(
 ) -> Iterator[tuple[Subject, Timing]]:
     """Converts and measures, a batch at a time."""
     for start in range(0, len(subjects), BATCH):
-        batch, models = subjects[start : start + BATCH], []
+        batch = subjects[start : start + BATCH]
+        models: list[bytes] = []
         for subject in batch:
             report(start + len(models), subject.block or "whole network")
             models.append(convert_subject(subject, image_size))

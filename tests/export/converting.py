@@ -1,0 +1,81 @@
+"""Converts in a process of its own: TensorFlow must not enter the one that runs the tests, where warnings are errors.
+
+Usage: python converting.py FOLDER, which gets a file of findings.
+"""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rtseg_jax.architecture import ArchSpec, NetworkSpec, declare, declare_spec
+from rtseg_jax.export import operators, parity, tflite
+from rtseg_jax.latency.sampling import living
+from rtseg_jax.models.network import BlockModule
+
+TINY = NetworkSpec(num_classes=3, width=0.25)
+PLAIN = NetworkSpec(num_classes=3, width=0.25, block="gather_expansion")
+SIZES = ((32, 64), (33, 65))
+MEAN, STD = (0.3, 0.4, 0.5), (0.2, 0.25, 0.3)
+PATHS = ("mhsa", "skip", "lir", "mhsa", "lir", "skip", "mhsa")
+
+
+def blocks() -> dict:
+    """One block of every type, the two attention patch sizes apart."""
+    result = {}
+    for block in (*declare(TINY).plain_blocks, *declare(PLAIN).plain_blocks):
+        patch = "_patch2" if block.name == "stage8_1_mhsa" else ""
+        result.setdefault(block.kind + patch, block)
+    return result
+
+
+def check_block(block, size: tuple[int, int]) -> dict:
+    """Difference of an exported block from the native lowering, over the largest output, and what is in the file."""
+    variables = tflite.random_variables(block, size)
+    generator = np.random.default_rng(0)
+    inputs = [generator.standard_normal(s, np.float32) for s in tflite.block_input_shapes(block, size)]
+    model = tflite.convert_block(block, size, variables)
+    module = BlockModule(block, jnp.float32, "native")
+    expected = jax.jit(lambda inputs: module.apply(variables, inputs, None, train=False))(inputs)
+    found = parity.run_tflite(model, *inputs)
+    difference = float(np.abs(found - expected).max() / np.abs(expected).max())
+    return {"difference": difference, "shape": list(found.shape), **dataclasses.asdict(operators.inspect(model))}
+
+
+def check_network(network, size: tuple[int, int], normalization=None) -> dict:
+    """Parity of an exported network with the native lowering."""
+    variables = tflite.random_variables(network, size)
+    model = tflite.convert_network(network, variables, size, normalization)
+    scale, shift = (1, 0) if normalization is None else (60, 120)
+    pictures = np.random.default_rng(0).standard_normal((2, *size, 3), np.float32) * scale + shift
+    native = tflite.network_function(network, variables, normalization, lowering="native")
+    found = parity.compare(model, native, pictures)
+    return {**dataclasses.asdict(found), **dataclasses.asdict(operators.inspect(model))}
+
+
+def searched() -> ArchSpec:
+    """A small decided network of odd widths and all paths."""
+    supernet = declare(TINY)
+    paths = dict(zip((block.name for block in supernet.mixed_blocks), PATHS, strict=True))
+    widths = {group.name: max(group.floor, (group.size * 2) // 3) for group in supernet.searched_groups}
+    return living(supernet, ArchSpec(TINY, widths, paths))
+
+
+def main(folder: Path) -> None:
+    """All cases."""
+    found: dict = {"blocks": {}, "networks": {}}
+    for kind, block in blocks().items():
+        found["blocks"][f"{kind}-33x65"] = check_block(block, SIZES[1])
+    found["blocks"]["mhsa_patch2-32x64"] = check_block(blocks()["mhsa_patch2"], SIZES[0])
+    found["networks"]["supernet-32x64"] = check_network(declare(TINY), SIZES[0])
+    found["networks"]["searched-33x65"] = check_network(declare_spec(searched()), SIZES[1])
+    found["networks"]["normalized-32x64"] = check_network(declare_spec(searched()), SIZES[0], (MEAN, STD))
+    (folder / "found.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

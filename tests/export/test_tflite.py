@@ -1,0 +1,113 @@
+"""Exported blocks and networks against the native lowering, and what stands in the files."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+KINDS = (
+    "conv",
+    "stem",
+    "downsample",
+    "lir",
+    "mhsa_patch2",
+    "mhsa",
+    "context",
+    "aggregation",
+    "head",
+    "gather_expansion",
+    "gather_expansion_down",
+)
+CASES = (*(f"{kind}-33x65" for kind in KINDS), "mhsa_patch2-32x64")
+NETWORKS = ("supernet-32x64", "searched-33x65", "normalized-32x64")
+
+
+@pytest.fixture(scope="session")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    folder = tmp_path_factory.mktemp("converted")
+    command = [sys.executable, str(Path(__file__).with_name("converting.py")), str(folder)]
+    result = subprocess.run(
+        command, env={**os.environ, "JAX_PLATFORMS": "cpu"}, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    return json.loads((folder / "found.json").read_text())
+
+
+def test_every_case_was_converted(found: dict):
+    assert set(found["blocks"]) == set(CASES)
+    assert set(found["networks"]) == set(NETWORKS)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_blocks_equal_the_native_lowering(found: dict, case: str):
+    assert found["blocks"][case]["difference"] < 1e-5
+
+
+@pytest.mark.parametrize("case", NETWORKS)
+def test_networks_equal_the_native_lowering(found: dict, case: str):
+    # Random weights let rounding grow from layer to layer; single blocks are held to 1e-5.
+    parity = found["networks"][case]
+    assert parity["pictures"] == 2
+    assert parity["max_difference"] < 1e-4
+    assert parity["pixel_agreement"] > 0.999
+
+
+@pytest.mark.parametrize(
+    ("case", "expected"),
+    [
+        ("conv-33x65", {"CONV_2D": 1}),
+        ("stem-33x65", {"CONV_2D": 4, "MAX_POOL_2D": 1, "CONCATENATION": 1}),
+        ("downsample-33x65", {"CONV_2D": 4, "DEPTHWISE_CONV_2D": 3, "ADD": 1}),
+        ("lir-33x65", {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 1, "ADD": 1}),
+        ("head-33x65", {"CONV_2D": 2, "RESIZE_BILINEAR": 1}),
+        (
+            "aggregation-33x65",
+            {"DEPTHWISE_CONV_2D": 3, "CONV_2D": 5, "RESIZE_BILINEAR": 2, "LOGISTIC": 2, "MUL": 2, "ADD": 1},
+        ),
+        ("gather_expansion-33x65", {"CONV_2D": 2, "DEPTHWISE_CONV_2D": 1, "ADD": 1}),
+    ],
+)
+def test_batch_norm_and_activations_fold_away(found: dict, case: str, expected: dict):
+    assert found["blocks"][case]["operators"] == expected
+
+
+def test_depatching_is_one_operator_whose_batch_norm_folds(found: dict):
+    even, odd = (found["blocks"][f"mhsa_patch2-{size}"]["operators"] for size in ("32x64", "33x65"))
+    assert even["TRANSPOSE_CONV"] == 1
+    assert even["SUB"] == 2  # those of the two layer norms
+    assert odd == even | {"SLICE": 1}  # the crop
+    assert even["GELU"] == even["SOFTMAX"] == 1
+
+
+@pytest.mark.parametrize("case", NETWORKS)
+def test_networks_hold_no_operator_that_phones_refuse(found: dict, case: str):
+    contents = found["networks"][case]
+    assert contents["operators"]["RESIZE_BILINEAR"] == 3
+    assert contents["highest_rank"] == 4
+    assert not {name for name in contents["operators"] if name.startswith("STABLEHLO")}
+    refused = {"PAD", "PADV2", "BROADCAST_TO", "GATHER", "GATHER_ND", "AVERAGE_POOL_2D", "CUSTOM", "WHILE"}
+    assert not refused & set(contents["operators"])
+
+
+def test_supernet_keeps_every_convolution_and_depatching(found: dict):
+    operators = found["networks"]["supernet-32x64"]["operators"]
+    assert operators["TRANSPOSE_CONV"] == 2  # patches of one pixel are plain convolutions
+    assert operators["SOFTMAX"] == 7
+    assert operators["DEPTHWISE_CONV_2D"] == 3 * 3 + 7 + 3
+
+
+def test_normalization_in_the_graph_takes_two_operators_at_most(found: dict):
+    plain = sum(found["networks"]["searched-33x65"]["operators"].values())
+    assert sum(found["networks"]["normalized-32x64"]["operators"].values()) <= plain + 2
+
+
+def test_importing_the_package_leaves_tensorflow_alone():
+    code = (
+        "import sys, rtseg_jax.latency, rtseg_jax.latency.child, rtseg_jax.export.tflite, rtseg_jax.latency.sweep;"
+        "print('tensorflow' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "False"

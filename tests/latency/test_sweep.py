@@ -1,0 +1,184 @@
+"""Backends, samples, files of measurements and sweeps; one real sweep in a child process, as small as can be."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from synthetic import CARD, SPEC, block_ms, network_ms
+
+from rtseg_jax.architecture import MIXED, ArchSpec, NetworkSpec, declare, declare_spec
+from rtseg_jax.errors import UserError
+from rtseg_jax.latency import LatencyModel, LatencySpec, arch_latency, backends, sweep
+from rtseg_jax.latency.backends import Timing, make_backend, merge, timing_of
+from rtseg_jax.latency.child import measure_networks_in_child, run_sweep_in_child
+from rtseg_jax.latency.measurements import Measurements, Subject, block_subject, read_rows
+from rtseg_jax.latency.sampling import block_groups, resize_block, sample_blocks, sample_networks
+
+FAST = LatencySpec(device="formula", num_blocks=12, num_networks=3, image_size=(64, 128))
+TINY = NetworkSpec(num_classes=3, width=0.1, segment_blocks=(1, 0, 1))
+
+
+class Formula:
+    """A backend whose models are JSON, and which can fail after some of them."""
+
+    name = "formula"
+    measured = 0
+    limit = 10**9
+
+    def measure(self, model: bytes) -> Timing:
+        Formula.measured += 1
+        if Formula.measured > Formula.limit:
+            raise RuntimeError("the device went away")
+        return Timing(json.loads(model), 1, 0.0)
+
+    def card(self) -> dict:
+        return CARD
+
+
+def formula_model(subject: Subject, image_size: tuple[int, int]) -> bytes:
+    assert image_size == FAST.image_size
+    if subject.block is None:
+        return json.dumps(network_ms(declare_spec(subject.arch))).encode()
+    blocks = {block.name: block for block in declare(subject.arch.network).plain_blocks}
+    return json.dumps(block_ms(resize_block(blocks[subject.block], subject.arch.widths))).encode()
+
+
+@pytest.fixture
+def formula(monkeypatch: pytest.MonkeyPatch) -> type[Formula]:
+    monkeypatch.setitem(backends.BACKENDS, "formula", lambda threads, runs: Formula())
+    monkeypatch.setattr(sweep, "convert_subject", formula_model)
+    monkeypatch.setattr(Formula, "measured", 0)
+    return Formula
+
+
+def silent(done: int, total: int, text: str) -> None:
+    assert 0 <= done <= total
+    assert text
+
+
+def test_unknown_devices_are_refused_with_the_nearest_name():
+    with pytest.raises(UserError, match="host_cpu"):
+        make_backend("hostcpu", 1, 1)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"threads": 0}, {"num_blocks": 0}, {"target_ms": -1.0}, {"target_fraction": 0.0}, {"target_fraction": None}],
+)
+def test_impossible_settings_are_refused(fields: dict):
+    with pytest.raises(UserError, match=next(iter(fields))):
+        LatencySpec(**fields)
+
+
+def test_target_is_milliseconds_or_a_fraction():
+    assert LatencySpec(target_fraction=0.25).target(8.0) == 2.0
+    assert LatencySpec(target_ms=3.0).target(8.0) == 3.0
+
+
+def test_timing_of_wall_time_is_the_minimum_and_of_cpu_time_the_lower_quartile():
+    seconds = [0.005, 0.002, 0.0, 0.004, 0.003, 0.006]
+    assert timing_of(seconds) == Timing(2.0, 5, 1.0)
+    assert timing_of(seconds, cpu_time=True).ms == 3.0
+    assert merge(Timing(2.0, 5, 1.0), Timing(1.0, 3, 0.5)) == Timing(1.0, 8, 1.0)
+
+
+def test_samples_visit_every_type_at_its_full_and_smallest_widths():
+    network = declare(SPEC)
+    named = {block.name: block for block in network.plain_blocks}
+    sample = sample_blocks(network, 32, seed=3)
+    assert sample == sample_blocks(network, 32, seed=3)
+    assert sample != sample_blocks(network, 32, seed=4)
+    kinds = [named[name].kind for name, _ in sample]
+    assert len(set(kinds)) == 8
+    assert {kinds.count(kind) for kind in kinds} == {4}
+    groups = {group.name: group for group in network.searched_groups}
+    for _, widths in sample[:8]:
+        assert all(width == groups[name].size for name, width in widths.items())
+    for _, widths in sample[8:16]:
+        assert all(width == groups[name].floor for name, width in widths.items())
+    for name, widths in sample:
+        assert set(widths) == {group.name for group in block_groups(named[name])}
+        assert all(groups[group].snap(width) == width for group, width in widths.items())
+
+
+def test_sampled_networks_can_be_declared_and_begin_with_the_supernet():
+    archs = sample_networks(SPEC, 9, seed=0)
+    supernet = declare(SPEC)
+    assert archs[0].widths == {group.name: group.size for group in supernet.searched_groups}
+    assert set(archs[0].paths.values()) == {MIXED}
+    assert len({arch.digest for arch in archs}) == 9
+    assert {path for arch in archs for path in arch.paths.values()} == {"skip", "lir", "mhsa", MIXED}
+    for arch in archs:
+        assert {group.name for group in declare_spec(arch).searched_groups} == set(arch.widths)
+
+
+def test_sweep_goes_on_where_it_was_cut_off(formula: type[Formula], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(formula, "limit", sweep.ROUNDS * sweep.BATCH + 2)
+    with pytest.raises(RuntimeError):
+        sweep.sweep(SPEC, FAST, tmp_path, silent)
+    assert len(read_rows(tmp_path / "measurements.jsonl")) == sweep.BATCH
+    monkeypatch.setattr(formula, "limit", 10**9)
+    formula.measured = 0
+    model = sweep.sweep(SPEC, FAST, tmp_path, silent)
+    assert formula.measured == sweep.ROUNDS * (12 + 3 - sweep.BATCH)
+    assert len(read_rows(tmp_path / "measurements.jsonl")) == 15
+    formula.measured = 0
+    assert sweep.sweep(SPEC, FAST, tmp_path, silent).errors == model.errors
+    assert formula.measured == 0
+    assert LatencyModel.load(tmp_path / "predictor.json").card["runs"] == FAST.runs
+    assert "held-out error: blocks" in sweep.summary(model)
+
+
+def test_more_blocks_are_added_to_those_that_are_there(formula: type[Formula], tmp_path: Path):
+    sweep.sweep(SPEC, FAST, tmp_path, silent)
+    formula.measured = 0
+    sweep.sweep(SPEC, dataclasses.replace(FAST, num_blocks=16), tmp_path, silent)
+    assert formula.measured == sweep.ROUNDS * 4
+
+
+def test_measurements_of_other_conditions_are_left_alone(tmp_path: Path):
+    path = tmp_path / "measurements.jsonl"
+    subject = block_subject(SPEC, "detail_1_1", {"detail_1_1": 8})
+    Measurements(path, CARD, (64, 128)).append(subject, Timing(1.5, 15, 0.1))
+    assert Measurements(path, CARD, (64, 128)).timing(subject) == Timing(1.5, 15, 0.1)
+    assert subject not in Measurements(path, CARD, (32, 64))
+    assert subject not in Measurements(path, {**CARD, "threads": 2}, (64, 128))
+    assert block_subject(SPEC, "detail_1_1", {"detail_1_1": 12}) not in Measurements(path, CARD, (64, 128))
+
+
+def test_a_line_cut_off_by_a_crash_is_dropped_and_a_broken_one_named(tmp_path: Path):
+    path = tmp_path / "measurements.jsonl"
+    measurements = Measurements(path, CARD, (64, 128))
+    measurements.append(block_subject(SPEC, "detail_1_1", {"detail_1_1": 8}), Timing(1.5, 15, 0.1))
+    whole = path.read_text()
+    path.write_text(whole + whole[:40])
+    assert len(read_rows(path)) == 1
+    assert path.read_text() == whole
+    path.write_text(whole[:40] + "\n" + whole)
+    with pytest.raises(UserError, match=r"measurements\.jsonl:1"):
+        read_rows(path)
+
+
+def test_sweep_and_networks_in_child_processes(tmp_path: Path):
+    spec = LatencySpec(num_blocks=8, num_networks=2, runs=3, image_size=(32, 64))
+    model = run_sweep_in_child(TINY, spec, tmp_path)
+    rows = read_rows(tmp_path / "measurements.jsonl")
+    assert len(rows) == 10
+    assert all(0 < row["timing"]["ms"] < 1000 for row in rows)
+    assert model.card["backend"] == "host_cpu"
+    assert "LiteRT" in model.card["runtime"]
+    (arch,) = (
+        ArchSpec.from_json(row["arch"])
+        for row in rows
+        if row["block"] is None and MIXED in row["arch"]["paths"].values()
+    )
+    assert arch_latency(arch, spec.image_size, model) > 0
+    (timing,) = measure_networks_in_child([arch], spec.image_size, spec)
+    assert timing.runs >= 3
+    assert timing.ms > 0
+
+
+def test_failures_of_the_child_come_with_its_last_words(tmp_path: Path):
+    with pytest.raises(UserError, match="did you mean 'host_cpu'"):
+        run_sweep_in_child(TINY, LatencySpec(device="host"), tmp_path)
