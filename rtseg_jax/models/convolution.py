@@ -42,9 +42,6 @@ def conv2d(
         return _native(x, kernel, stride, padding, groups)
     if kernel.shape[:2] == (1, 1):
         return _pointwise(x[:, ::stride, ::stride], kernel)
-    whole_patches = padding == "VALID" or not (x.shape[1] % stride or x.shape[2] % stride)
-    if kernel.shape[:2] == (stride, stride) and whole_patches:
-        return _patch_product(x, kernel)
     return _native(x, kernel, stride, padding, groups)
 
 
@@ -80,14 +77,6 @@ def _native(x: Array, kernel: Array, stride: int, padding: Padding, groups: int)
     return lax.conv_general_dilated(
         x, kernel, (stride, stride), padding, dimension_numbers=_NHWC, feature_group_count=groups
     )
-
-
-def _patch_product(x: Array, kernel: Array) -> Array:
-    """P×P at stride P without padding: one matrix product over the patches."""
-    p, _, c, o = kernel.shape
-    b, h, w = x.shape[0], x.shape[1] // p, x.shape[2] // p
-    patches = x[:, : h * p, : w * p].reshape(b, h, p, w, p, c).transpose(0, 1, 3, 2, 4, 5)
-    return _pointwise(patches.reshape(b, h, w, p * p * c), kernel.reshape(1, 1, p * p * c, o))
 
 
 @jax.custom_vjp
