@@ -54,7 +54,7 @@ def convert_workdir(workdir: Workdir, output: Path, pictures: np.ndarray | None)
 
 def main(_: list[str]) -> None:
     """Command line."""
-    workdir = Workdir(_WORKDIR.value)
+    workdir = Workdir(_WORKDIR.value or ".")
     output = Path(_OUTPUT.value) if _OUTPUT.value else workdir.model
     pictures = np.load(_PICTURES.value) if _PICTURES.value else None
     try:

@@ -3,6 +3,7 @@
 python -m rtseg_jax.main --config=configs/quickstart.py --workdir=workdir/quickstart
 """
 
+import os
 import sys
 
 import jax
@@ -22,7 +23,7 @@ _DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Join the other processes
 
 def main(arguments: list[str]) -> None:
     """Runs a config; errors that a user can act on are one line."""
-    logging.set_verbosity(logging.INFO)
+    logging.set_verbosity(logging.WARNING)  # libraries report every file they write
     try:
         if len(arguments) > 1:
             raise UserError(f"what is {arguments[1]!r}? settings are given as --config.FIELD=VALUE")
@@ -32,11 +33,17 @@ def main(arguments: list[str]) -> None:
         if not _WORKDIR.value:
             raise UserError("--workdir is missing: name the folder that the run may write to")
         if _DISTRIBUTED.value:
-            jax.distributed.initialize()
+            join_other_processes()
         train_and_evaluate(_CONFIG.value, _WORKDIR.value)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def join_other_processes() -> None:
+    """Multi-host: JAX finds its peers itself on TPU pods and under SLURM, else the launcher's variables name them."""
+    count, number = os.environ.get("JAX_NUM_PROCESSES"), os.environ.get("JAX_PROCESS_ID")
+    jax.distributed.initialize(num_processes=int(count) if count else None, process_id=int(number) if number else None)
 
 
 def run() -> None:

@@ -18,6 +18,7 @@ Mask = Float[Array, " c"] | None
 
 BATCH_NORM_MOMENTUM = 0.9
 EPSILON = 1e-5
+UNSET = nn.initializers.zeros  # layers declare shapes; `initialization.initial_variables` draws the weights
 
 
 def batch_norm(name: str, train: bool, dtype: Any) -> nn.BatchNorm:
@@ -52,8 +53,7 @@ class ConvLayer(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"], mask: Mask, *, train: bool) -> Float[Array, "b h2 w2 c2"]:
         """Maps feature maps; `mask` belongs to the channels of `x`."""
         op, size = self.op, (self.op.kernel, self.op.kernel)
-        init = nn.initializers.he_normal() if op.norm else nn.initializers.lecun_normal()
-        kernel = self.param("kernel", init, (*size, 1 if op.depthwise else x.shape[-1], op.output.channels))
+        kernel = self.param("kernel", UNSET, (*size, 1 if op.depthwise else x.shape[-1], op.output.channels))
         if op.depthwise:
             x = depthwise_conv2d(x, kernel.astype(self.dtype), stride=op.stride, lowering=self.lowering)
         else:
@@ -80,7 +80,7 @@ class ConvTransposeLayer(nn.Module):
     ) -> Float[Array, "b h2 w2 c2"]:
         """Maps tokens back to pixels; `mask` belongs to the channels of `x`."""
         shape = (self.op.stride, self.op.stride, x.shape[-1], self.op.output.channels)
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        kernel = self.param("kernel", UNSET, shape)
         kernel = mask_inputs(kernel, mask).astype(self.dtype)
         x = conv_transpose2d(x, kernel, stride=self.op.stride, lowering=self.lowering)
         return batch_norm("norm", train, self.dtype)(x[:, : size[0], : size[1]])

@@ -190,6 +190,7 @@ def _warnings(
     if not LANDING[0] * target_ms <= predicted <= LANDING[1] * target_ms:
         result.append(
             f"the decided network is predicted at {predicted:.3f} ms, outside 98–100 % of the target "
-            f"{target_ms:.3f} ms: with the paths that were chosen no widths come nearer; choose another target or search longer"
+            f"{target_ms:.3f} ms: with the paths that were chosen no widths come nearer; choose another target or "
+            "search longer"
         )
     return tuple(result)

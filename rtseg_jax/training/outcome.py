@@ -167,7 +167,8 @@ def _pictures(run: Run) -> dict[str, Image.Image]:
 
 
 def _to_size(labels: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    return np.asarray(Image.fromarray(labels.astype(np.uint8)).resize(size[::-1], Image.Resampling.NEAREST))
+    height, width = size
+    return np.asarray(Image.fromarray(labels.astype(np.uint8)).resize((width, height), Image.Resampling.NEAREST))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,9 +5,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import logging
 
 from rtseg_jax.architecture import ArchSpec, Network, declare_spec
+from rtseg_jax.errors import UserError
 from rtseg_jax.models import Architecture, SegmentationNetwork
 from rtseg_jax.search import arch_params
 from rtseg_jax.search.arch_params import ArchParams
@@ -19,7 +19,7 @@ from rtseg_jax.training.loop import Phase, train
 from rtseg_jax.training.optimizers import architecture_optimizer, weight_optimizer
 from rtseg_jax.training.run import Latency, Run, log_warnings
 from rtseg_jax.training.scoring import Scorer, make_recalibration, make_scorer
-from rtseg_jax.training.sharding import put_batch, put_replicated
+from rtseg_jax.training.sharding import put_batch, put_replicated, replicated, split
 from rtseg_jax.training.state import TrainState
 from rtseg_jax.training.step import SearchSetup, StepSetup
 
@@ -39,7 +39,7 @@ def finetune(run: Run) -> Results:
     if run.has("search"):
         variables = run.load("search", "searched", network)
     else:
-        logging.info("finetune: an architecture without weights; training it from scratch")
+        print("finetune: an architecture without weights; training it from scratch")
         variables = run.initial_variables(network, run.seed("finetune"))
     results = fit(run, "finetune", network, variables, teacher=run.has("pretrain"))
     arch.save(run.workdir.architecture)  # an architecture from another run belongs to this one from here on
@@ -65,10 +65,10 @@ def search(run: Run, latency: Latency) -> Results:
         setup,
         lambda start: run.batches("search", start),
         teacher if setup.teacher else None,
-        lambda state: scorer(state.variables, most_probable(run.supernet, state.arch)).miou,
+        lambda state: scorer(state.variables, most_probable(run.supernet, searched(state))).miou,
     )
     state = train(phase, state, run.spec.train, run.workdir, run.mesh)
-    decision = decide(run.spec.network, run.supernet, state.arch, latency.of_decision, latency.target_ms)
+    decision = decide(run.spec.network, run.supernet, searched(state), latency.of_decision, latency.target_ms)
     log_warnings(decision.warnings)
     return _cut_out(run, decision, state) | {"target_ms": latency.target_ms}
 
@@ -114,6 +114,12 @@ def initial_state(setup: StepSetup, variables: Any, run: Run, arch: ArchParams |
     return put_replicated(state, run.mesh)
 
 
+def searched(state: TrainState) -> ArchParams:
+    """The architecture parameters of a search's state."""
+    assert state.arch is not None
+    return state.arch
+
+
 def save_variables(run: Run, name: str, variables: Any) -> None:
     """Keeps a network's variables, without optimizer states, as a checkpoint of its own."""
     checkpoints = Checkpoints(run.workdir.checkpoints(name))
@@ -128,13 +134,19 @@ def most_probable(supernet: Network, arch: ArchParams) -> Architecture:
 
 
 def automatic_width_rate(run: Run, latency: Latency, arch: ArchParams) -> float:
-    """Step size with which β·L_reg alone moves a median indicator by 0.5 in a fifth of the search."""
+    """Step size with which β·L_reg alone moves a median indicator by 0.5 in a fifth of the search.
+
+    Raises:
+      UserError: β is 0, so that no step size does that.
+    """
+    if run.spec.loss.beta <= 0:
+        raise UserError("config.loss.beta is 0: a search without a latency term needs its config.search.width_rate set")
     kept = {group.name: jnp.float32(group.size) for group in run.supernet.searched_groups}
     weights = {name: jax.nn.softmax(logits) for name, logits in arch.paths.items()}
     slopes = jax.jit(jax.grad(latency.of_network))(kept, weights)
     per_indicator = np.concatenate([np.full(len(arch.widths[name]), float(slope)) for name, slope in slopes.items()])
     steps = run.spec.train.search_steps / run.spec.train.accumulate
-    return float(0.5 / (max(run.spec.loss.beta, 1e-12) * np.median(per_indicator) * steps / 5))
+    return float(0.5 / (run.spec.loss.beta * np.median(per_indicator) * steps / 5))
 
 
 def _search_setup(run: Run, latency: Latency, variables: Any) -> tuple[TrainState, StepSetup]:
@@ -177,7 +189,13 @@ def _cut_out(run: Run, decision: Decision, state: TrainState) -> Results:
 
 def recalibrated(run: Run, model: SegmentationNetwork, variables: Any) -> Any:
     """Re-estimates batch-norm statistics on training batches; weights stay."""
-    step = jax.jit(make_recalibration(model))
+    everywhere = replicated(run.mesh)
+    step = jax.jit(
+        make_recalibration(model),
+        in_shardings=(everywhere, split(run.mesh)),
+        out_shardings=everywhere,
+        donate_argnums=0,
+    )
     variables = put_replicated(variables, run.mesh)
     batches = run.batches("finetune")
     for _ in range(run.spec.train.recalibration_batches):

@@ -15,7 +15,7 @@ from rtseg_jax.config import RunSpec
 from rtseg_jax.data import Dataset, build_dataset, training_batches
 from rtseg_jax.errors import UserError
 from rtseg_jax.latency import LatencyModel, network_latency, run_sweep_in_child
-from rtseg_jax.models import SegmentationNetwork
+from rtseg_jax.models import SegmentationNetwork, initial_variables, variable_shapes
 from rtseg_jax.models.convolution import default_lowering
 from rtseg_jax.search.decide import LatencyOf, NetworkLatency, check_reachable, reachable_range
 from rtseg_jax.search.uniform import mixed_paths
@@ -123,20 +123,9 @@ class Run:
         return [self.workdir] + ([Workdir(self.spec.init_from)] if self.spec.init_from else [])
 
 
-def initial_variables(model: SegmentationNetwork, seed: int) -> dict[str, Any]:
-    """Fresh weights, auxiliary heads included, without running the network."""
-    return dict(model.lazy_init(jax.random.key(seed), example_image(), auxiliary=True))
-
-
 def zero_variables(model: SegmentationNetwork) -> dict[str, Any]:
     """Zeros in the shape of a network's variables."""
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(example_image().shape), auxiliary=True))
-    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), dict(shapes))
-
-
-def example_image() -> jax.ShapeDtypeStruct:
-    """Smallest input on which every layer has something to do."""
-    return jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), variable_shapes(model))
 
 
 def log_warnings(warnings: tuple[str, ...]) -> None:

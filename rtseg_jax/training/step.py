@@ -162,7 +162,8 @@ def _keep_unselected(network: Network, old: Any, new: Any, architecture: Archite
 def _update(setup: StepSetup, state: TrainState, gradients: tuple[Any, Any], stats: Any) -> TrainState:
     """Weights and architecture move simultaneously, each by its own optimizer."""
     updates, opt_state = setup.optimizer.update(gradients[0], state.opt_state, state.params)
-    state = state.replace(
+    state = dataclasses.replace(
+        state,
         step=state.step + 1,
         params=optax.apply_updates(state.params, updates),
         batch_stats=stats,
@@ -171,4 +172,4 @@ def _update(setup: StepSetup, state: TrainState, gradients: tuple[Any, Any], sta
     if setup.search is None:
         return state
     updates, arch_opt_state = setup.search.optimizer.update(gradients[1], state.arch_opt_state, state.arch)
-    return state.replace(arch=optax.apply_updates(state.arch, updates), arch_opt_state=arch_opt_state)
+    return dataclasses.replace(state, arch=optax.apply_updates(state.arch, updates), arch_opt_state=arch_opt_state)

@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 import ml_collections
-from absl import logging
 
 from rtseg_jax.config import PHASES, RunSpec, run_spec
 from rtseg_jax.data import check_source
@@ -35,7 +34,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str | Path) -
     place.describe_run({"seed": spec.train.seed, "config": json.loads(config.to_json_best_effort()), **environment()})
     left = [phase for phase in PHASES if phase in spec.phases and not place.finished(phase)]
     for phase in (phase for phase in spec.phases if phase not in left):
-        logging.info("%s: finished before, skipped", phase)
+        print(f"{phase}: finished before, skipped")
     if left:
         run_phases(spec, place, left)
     return place.results()
@@ -46,7 +45,7 @@ def run_phases(spec: RunSpec, place: Workdir, left: list[str]) -> None:
     run = Run.start(spec, place)
     check_source(run.dataset.train, run.dataset.info, "checking training pictures")
     check_source(run.dataset.validation, run.dataset.info, "checking validation pictures")
-    latency = run.latency() if NEED_LATENCY & set(left) else None
+    latency: Any = run.latency() if NEED_LATENCY & set(left) else None  # only those phases are given it
     steps: dict[str, Callable[[], dict[str, Any]]] = {
         "pretrain": partial(phases.pretrain, run),
         "search": partial(phases.search, run, latency),
@@ -56,7 +55,7 @@ def run_phases(spec: RunSpec, place: Workdir, left: list[str]) -> None:
         "export": partial(outcome.export, run),
     }
     for phase in left:
-        logging.info("%s begins", phase)
+        print(f"{phase} begins", flush=True)
         began = time.monotonic()
         results = steps[phase]()
         place.finish(phase, {**results, "seconds": time.monotonic() - began})
