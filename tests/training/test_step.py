@@ -1,0 +1,319 @@
+"""The pure step: what it keeps, what it changes, and the same numbers computed another way."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from rtseg_jax.architecture import PATHS, NetworkSpec, declare
+from rtseg_jax.models import Architecture, SegmentationNetwork
+from rtseg_jax.search.arch_params import ArchParams, initialize
+from rtseg_jax.search.estimators import binarize, sample_path
+from rtseg_jax.training.losses import LossSpec, cross_entropy
+from rtseg_jax.training.optimizers import accumulated
+from rtseg_jax.training.sharding import data_mesh, put_batch, put_replicated, replicated, split
+from rtseg_jax.training.specs import SearchSpec
+from rtseg_jax.training.state import TrainState
+from rtseg_jax.training.step import SearchSetup, StepSetup, make_step, normalize
+
+SPEC = NetworkSpec(
+    3,
+    width=0.05,  # eight channels everywhere but in the head
+    segment_blocks=(0, 0, 1),
+    expansion=1,
+    mlp_ratio=1,
+    head_width=8,
+    auxiliary_channels=8,
+    dropout=0.0,
+)
+NETWORK = declare(SPEC)
+MODEL = SegmentationNetwork(NETWORK)
+SIZE = (32, 64)
+RATE, WIDTH_RATE, PATH_RATE = 0.1, 0.02, 0.5
+LOSS = LossSpec(beta=0.01, gamma=0.5)
+STEPS = 10
+SEARCH = SearchSpec(
+    width_rate=WIDTH_RATE, path_rate=PATH_RATE, temperature_start=4.0, temperature_end=1.0, freeze_paths=0.7
+)
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+
+
+def latency(kept, paths):
+    """Milliseconds, made up: squares of widths, and what the taken path costs."""
+    total = sum(0.01 * kept[name] ** 2 for name in sorted(kept) if "_lir" not in name and "_mhsa" not in name)
+    for name, weights in paths.items():
+        for index, path in enumerate(PATHS[1:], start=1):
+            total += weights[index] * sum(0.1 * kept[g] ** 2 for g in kept if g.startswith(f"{name}_{path}."))
+    return total
+
+
+def search_setup(**changes):
+    labels = ArchParams("widths", "paths")
+    optimizer = optax.multi_transform(
+        {"widths": optax.sgd(WIDTH_RATE), "paths": optax.sgd(PATH_RATE)}, lambda _: labels
+    )
+    return SearchSetup(
+        **{"spec": SEARCH, "steps": STEPS, "latency": latency, "target_ms": 1.0, "optimizer": optimizer} | changes
+    )
+
+
+SETUP = StepSetup(model=MODEL, optimizer=optax.sgd(RATE), loss=LOSS, seed=3, search=search_setup())
+
+
+@functools.cache
+def variables():
+    """Random weights and statistics (not fresh ones: a selected path then always moves them)."""
+    images = jax.ShapeDtypeStruct((2, *SIZE, 3), jnp.float32)
+    shapes = jax.eval_shape(functools.partial(MODEL.init, auxiliary=True), jax.random.key(0), images)
+    rng = np.random.default_rng(0)
+
+    def fill(path, leaf):
+        value = rng.standard_normal(leaf.shape)
+        if path[-1].key in ("var", "scale"):
+            value = 0.5 + np.abs(value)
+        elif path[-1].key == "kernel":
+            value /= np.sqrt(np.prod(leaf.shape[:-1]))
+        elif path[-1].key == "bias":
+            value *= 0.3  # large ones leave channels dead behind their ReLU
+        return jnp.asarray(value, jnp.float32)
+
+    return jax.tree_util.tree_map_with_path(fill, shapes)
+
+
+def state_of(setup, step=0, paths=None):
+    params, stats = variables()["params"], variables()["batch_stats"]
+    state = TrainState(jnp.int32(step), params, stats, setup.optimizer.init(params))
+    if setup.search is None:
+        return state
+    arch = initialize(NETWORK, params, seed=0)
+    # Some indicators below the threshold, so that something is masked.
+    arch = arch._replace(widths={name: value - 0.5 for name, value in arch.widths.items()})
+    if paths is not None:
+        arch = arch._replace(paths={"stage32_1": jnp.asarray(paths, jnp.float32)})
+    return state.replace(arch=arch, arch_opt_state=setup.search.optimizer.init(arch))
+
+
+def batch_of(seed, size=4):
+    rng = np.random.default_rng(seed)
+    label = rng.integers(0, 3, (size, *SIZE)).astype(np.uint8)
+    label[:, :3] = 255
+    return {"image": rng.integers(0, 256, (size, *SIZE, 3)).astype(np.uint8), "label": label}
+
+
+traces = []
+
+
+@functools.cache
+def search_step():
+    """The searching step, compiled once for this file; `traces` counts how often it is traced."""
+    step = make_step(SETUP)
+
+    def counted(state, batch):
+        traces.append(1)
+        return step(state, batch, None)
+
+    return jax.jit(counted, compiler_options=QUICK)
+
+
+def describe(tree):
+    return [(jnp.shape(leaf), jnp.asarray(leaf).dtype) for leaf in jax.tree.leaves(tree)]
+
+
+def assert_close(actual, expected, tolerance=1e-5):
+    def check(a, e):
+        a, e = np.asarray(a), np.asarray(e)
+        np.testing.assert_allclose(a, e, rtol=0, atol=tolerance * max(1.0, np.abs(e).max()))
+
+    jax.tree.map(check, actual, expected)
+
+
+def test_normalize_by_hand():
+    image = jnp.asarray(np.array([0, 255, 128], np.uint8)).reshape(1, 1, 1, 3)
+    expected = [(0 - 0.485) / 0.229, (1 - 0.456) / 0.224, (128 / 255 - 0.406) / 0.225]
+    np.testing.assert_allclose(normalize(image)[0, 0, 0], expected, rtol=1e-6)
+
+
+def test_schedules_by_hand():
+    search = search_setup()
+    temperatures = [float(search.temperature(jnp.int32(step))) for step in (0, 3, 9)]
+    np.testing.assert_allclose(temperatures, [4.0, 4.0 * 4 ** (-1 / 3), 1.0], rtol=1e-5)
+    assert [bool(search.frozen(jnp.int32(step))) for step in (0, 6, 7, 9)] == [False, False, True, True]
+
+
+def test_state_is_stable_and_traced_once():
+    state = state_of(SETUP)
+    before = len(traces)
+    first, metrics = search_step()(state, batch_of(0))
+    second, _ = search_step()(first, batch_of(1))
+    assert len(traces) <= max(1, before)
+    for after in (first, second):
+        assert jax.tree.structure(after) == jax.tree.structure(state)
+        assert describe(after) == describe(state)
+    assert [int(s.step) for s in (state, first, second)] == [0, 1, 2]
+    losses = metrics["losses"]
+    assert float(losses["total"]) == pytest.approx(
+        float(losses["segmentation"] + 0.5 * losses["auxiliary"] + 0.01 * losses["latency"]), rel=1e-5
+    )
+    assert float(losses["latency"]) == pytest.approx(abs(float(metrics["latency_ms"]) - 1.0), rel=1e-5)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_only_the_selected_path_updates_its_statistics(path):
+    logits = np.where(np.array(PATHS) == path, 50.0, 0.0)
+    state = state_of(SETUP, paths=logits)
+    after, _ = search_step()(state, batch_of(0))
+    for name, old in state.batch_stats.items():
+        new = after.batch_stats[name]
+        changed = jax.tree.map(lambda a, b: bool(np.any(np.asarray(a) != np.asarray(b))), old, new)
+        inside = name.startswith("stage32_1_")
+        assert all(jax.tree.leaves(changed)) is (not inside or name.endswith(path)), name
+        assert any(jax.tree.leaves(changed)) is (not inside or name.endswith(path)), name
+
+
+def sampled(arch, step):
+    """The sample that a step draws, from the same keys."""
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(3), step), 1)
+    noise = jax.random.gumbel(jax.random.split(key, 1)[0], (3,))
+    return noise, 4.0 * (1 / 4) ** (step / 9)
+
+
+def by_hand(params, arch, stats, batch, step):
+    """Total loss, written out."""
+    noise, temperature = sampled(arch, step)
+    masks = {g.name: binarize(arch.widths[g.name], g.floor, g.multiple) for g in NETWORK.searched_groups}
+    path = sample_path(arch.paths["stage32_1"], noise, jnp.float32(temperature))
+    outputs, _ = MODEL.apply(
+        {"params": params, "batch_stats": stats},
+        normalize(jnp.asarray(batch["image"])),
+        Architecture(masks, {"stage32_1": path}),
+        train=True,
+        auxiliary=True,
+        mutable=["batch_stats"],
+        rngs={"dropout": jax.random.key(0)},
+    )
+    labels = jnp.asarray(batch["label"])
+    loss = cross_entropy(outputs["logits"], labels)
+    loss += 0.5 * sum(cross_entropy(logits, labels) for logits in outputs["auxiliary"])
+    kept = {name: mask.sum() for name, mask in masks.items()}
+    milliseconds = latency(kept, {"stage32_1": jax.nn.softmax(arch.paths["stage32_1"])})
+    return loss + 0.01 * jnp.abs(milliseconds - 1.0)
+
+
+@functools.cache
+def gradients_by_hand():
+    @functools.partial(jax.jit, compiler_options=QUICK)
+    def run(params, arch, stats, batch):
+        return jax.grad(by_hand, argnums=(0, 1))(params, arch, stats, batch, 0)
+
+    state = state_of(SETUP)
+    return run(state.params, state.arch, state.batch_stats, batch_of(0))
+
+
+def test_weights_and_architecture_move_together():
+    """Both gradients belong to the old point: neither sees the other's update."""
+    state = state_of(SETUP)
+    after, _ = search_step()(state, batch_of(0))
+    weights, arch = gradients_by_hand()
+    assert_close(after.params, jax.tree.map(lambda p, g: p - RATE * g, state.params, weights), 2e-5)
+    widths = jax.tree.map(lambda p, g: p - WIDTH_RATE * g, state.arch.widths, arch.widths)
+    paths = jax.tree.map(lambda p, g: p - PATH_RATE * g, state.arch.paths, arch.paths)
+    assert_close(after.arch, ArchParams(widths, paths), 2e-5)
+    assert all(np.any(np.asarray(g)) for g in jax.tree.leaves(arch))
+
+
+def test_masked_channels_have_a_task_gradient():
+    """Latency off: every masked indicator of a group on the selected path still hears from the task."""
+    _, arch = gradients_by_hand()
+    state = state_of(SETUP)
+    noise, _ = sampled(state.arch, 0)
+    selected = PATHS[int(np.argmax(noise))]  # even logits: the noise alone decides
+    found = 0
+    for group in NETWORK.searched_groups:
+        indicators = state.arch.widths[group.name]
+        masked = np.asarray(binarize(indicators, group.floor, group.multiple)) == 0
+        inside = group.name.startswith("stage32_1_")
+        probability = float(1 / 3)
+        kept = float((~masked).sum())
+        slope = 0.01 * 2 * kept if not inside else 0.1 * 2 * kept * probability
+        task = np.asarray(arch.widths[group.name]) - 0.01 * slope  # the latency is above its target
+        if not inside or f"_{selected}." in group.name:
+            assert np.all(np.abs(task[masked]) > 1e-9), group.name
+            found += masked.sum()
+        else:
+            np.testing.assert_allclose(task, 0.0, atol=1e-6)
+    assert found > 50
+
+
+def test_frozen_paths_are_settled():
+    """From 70 % on the most probable path is taken, whatever the noise says, and priced alone."""
+    for step in (7, 8, 9):
+        _, metrics = search_step()(state_of(SETUP, step=step, paths=[0.0, 0.1, 0.2]), batch_of(step))
+        np.testing.assert_array_equal(metrics["paths"]["stage32_1"], [0, 0, 1])
+    _, metrics = search_step()(state_of(SETUP, step=6, paths=[0.0, 0.1, 0.2]), batch_of(6))
+    np.testing.assert_allclose(metrics["paths"]["stage32_1"], jax.nn.softmax(jnp.array([0.0, 0.1, 0.2])), rtol=1e-5)
+
+
+def test_two_devices_compute_what_one_does():
+    mesh = data_mesh()
+    assert mesh.size == 2
+    everywhere = replicated(mesh)
+    step = jax.jit(
+        lambda state, batch: make_step(SETUP)(state, batch, None),
+        in_shardings=(everywhere, split(mesh)),
+        out_shardings=everywhere,
+        compiler_options=QUICK,
+    )
+    state = state_of(SETUP)
+    after, metrics = step(put_replicated(state, mesh), put_batch(batch_of(0), mesh))
+    expected, expected_metrics = search_step()(state, batch_of(0))
+    assert_close(after.params, expected.params, 2e-5)
+    assert_close(after.batch_stats, expected.batch_stats, 2e-5)
+    assert_close(after.arch, expected.arch, 2e-5)
+    assert_close(metrics, expected_metrics, 2e-5)
+
+
+def test_accumulation_averages_two_steps():
+    """Weights wait for the second half batch and move by the mean of both gradients; statistics move each time."""
+    plain = dataclasses.replace(SETUP, model=MODEL, search=None)
+    waiting = dataclasses.replace(plain, optimizer=accumulated(optax.sgd(RATE), 2))
+    halves = [batch_of(0, 2), batch_of(1, 2)]
+    one = jax.jit(lambda state, batch: make_step(plain)(state, batch, None)[0], compiler_options=QUICK)
+    two = jax.jit(lambda state, batch: make_step(waiting)(state, batch, None)[0], compiler_options=QUICK)
+    start = state_of(waiting)
+    middle = two(start, halves[0])
+    jax.tree.map(np.testing.assert_array_equal, middle.params, start.params)
+    assert np.any(
+        middle.batch_stats["stem"]["conv"]["norm"]["mean"] != start.batch_stats["stem"]["conv"]["norm"]["mean"]
+    )
+    end = two(middle, halves[1])
+    assert int(end.step) == 2
+    moves = [jax.tree.map(jnp.subtract, one(state_of(plain), half).params, start.params) for half in halves]
+    expected = jax.tree.map(lambda p, a, b: p + (a + b) / 2, start.params, *moves)
+    assert_close(end.params, expected, 2e-5)
+
+
+def test_the_teacher_gets_no_gradient_and_changes_the_student():
+    """Its variables are an argument of their own; the loss does not depend on them as far as derivatives go."""
+    from rtseg_jax.training.losses import segmentation_losses, total_loss
+
+    rng = np.random.default_rng(0)
+    student, teacher = (
+        {
+            "logits": jnp.asarray(rng.standard_normal((1, 4, 4, 3)), jnp.float32),
+            "auxiliary": (jnp.asarray(rng.standard_normal((1, 4, 4, 3)), jnp.float32),),
+        }
+        for _ in range(2)
+    )
+    labels = jnp.zeros((1, 4, 4), jnp.uint8)
+
+    def loss(student, teacher):
+        return total_loss(segmentation_losses(student, labels, teacher, LossSpec(lam=1.0)), LossSpec(lam=1.0))
+
+    to_student, to_teacher = jax.grad(loss, argnums=(0, 1))(student, teacher)
+    assert all(np.all(np.asarray(leaf) == 0) for leaf in jax.tree.leaves(to_teacher))
+    without = jax.grad(lambda s: total_loss(segmentation_losses(s, labels, None, LossSpec()), LossSpec()))(student)
+    assert np.abs(np.asarray(to_student["logits"] - without["logits"])).max() > 1e-4
