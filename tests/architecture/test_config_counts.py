@@ -1,0 +1,35 @@
+"""Parameters and MACs of every shipped config's supernet; a config without a row fails."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from rtseg_jax.architecture import counts, declare
+from rtseg_jax.config import run_spec
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+# name: parameters, MACs of one picture at the config's evaluation size
+TABLE = {
+    "ade20k": (24_783_606, 68_114_950_720),
+    "camvid": (1_301_147, 2_459_332_096),
+    "camvid_full": (24_472_107, 43_869_362_320),
+    "quickstart": (897_947, 406_025_216),
+    "search": (24_490_035, 137_542_115_904),
+    "voc2012": (24_494_517, 69_199_050_536),
+}
+
+
+def test_every_config_is_in_the_table():
+    assert {path.stem for path in CONFIGS.glob("*.py")} == set(TABLE)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_exact_counts_of_configs(name):
+    spec = importlib.util.spec_from_file_location(f"config_{name}", CONFIGS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    run = run_spec(module.get_config())
+    network = declare(run.network)
+    assert (counts.parameters(network), counts.macs(network, run.data.eval_size)) == TABLE[name]

@@ -1,0 +1,107 @@
+"""Whole networks: sizes, dtypes, samples of the supernet, auxiliary heads, train mode."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rtseg_jax.architecture import NetworkSpec, declare
+from rtseg_jax.models import Architecture, SegmentationNetwork
+
+NETWORK = declare(
+    NetworkSpec(3, width=0.05, segment_blocks=(1, 0, 0), expansion=1, mlp_ratio=1, head_width=8, auxiliary_channels=8)
+)
+SIZE = (33, 65)
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+
+
+def images(size=SIZE, batch=2):
+    return jax.ShapeDtypeStruct((batch, *size, 3), jnp.float32)
+
+
+@functools.cache
+def shapes():
+    model = SegmentationNetwork(NETWORK)
+    return jax.eval_shape(functools.partial(model.init, auxiliary=True), jax.random.key(0), images())
+
+
+@functools.cache
+def variables():
+    rng = np.random.default_rng(0)
+
+    def fill(path, leaf):
+        value = rng.standard_normal(leaf.shape)
+        if path[-1].key == "var":
+            value = 0.5 + np.abs(value)
+        elif path[-1].key == "kernel":
+            value /= np.sqrt(np.prod(leaf.shape[:-1]))
+        return jnp.asarray(value, jnp.float32)
+
+    return jax.tree_util.tree_map_with_path(fill, shapes())
+
+
+def pictures():
+    return jax.random.normal(jax.random.key(1), (2, *SIZE, 3))
+
+
+@functools.cache
+def compiled():
+    """Main logits; None for the architecture compiles once more."""
+    model = SegmentationNetwork(NETWORK)
+
+    @functools.partial(jax.jit, compiler_options=QUICK)
+    def run(variables, x, architecture):
+        return model.apply(variables, x, architecture)["logits"]
+
+    return run
+
+
+def ones():
+    return {group.name: jnp.ones(group.size) for group in NETWORK.searched_groups}
+
+
+def logits(weights):
+    architecture = Architecture(ones(), {"stage8_1": jnp.asarray(weights, jnp.float32)})
+    return np.asarray(compiled()(variables(), pictures(), architecture))
+
+
+@pytest.mark.parametrize("size", [(32, 64), (33, 65), (1, 1), (47, 30)])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_logits_have_the_size_of_the_image_in_float32(size, dtype):
+    model = SegmentationNetwork(NETWORK, dtype)
+    outputs = jax.eval_shape(functools.partial(model.apply, auxiliary=True), shapes(), images(size))
+    assert len(outputs["auxiliary"]) == 3
+    for head in (outputs["logits"], *outputs["auxiliary"]):
+        assert head.shape == (2, *size, 3)
+        assert head.dtype == jnp.float32
+
+
+def test_parameters_do_not_depend_on_size_or_compute_dtype():
+    model = SegmentationNetwork(NETWORK, jnp.bfloat16)
+    init = functools.partial(model.init, auxiliary=True)
+    assert jax.eval_shape(init, jax.random.key(0), images((48, 80), 1)) == shapes()
+
+
+def test_auxiliary_heads_are_left_out_where_nobody_asks():
+    model = SegmentationNetwork(NETWORK)
+    plain = jax.eval_shape(model.init, jax.random.key(0), images())["params"]
+    extra = shapes()["params"].keys() - plain.keys()
+    assert extra == {"auxiliary8", "auxiliary16", "auxiliary32"}
+    assert jax.eval_shape(model.apply, shapes(), images())["auxiliary"] == ()
+
+
+def test_without_a_sample_both_operators_are_averaged():
+    whole = compiled()(variables(), pictures(), None)
+    np.testing.assert_allclose(whole, logits([0.0, 0.5, 0.5]), atol=1e-5 * np.abs(whole).max())
+    for weights in ([1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]):
+        assert np.abs(logits(weights) - whole).max() > 1e-3 * np.abs(whole).max()
+
+
+def test_pictures_of_a_batch_do_not_see_each_other():
+    """In evaluation mode the second picture's logits stay when the first is replaced."""
+    both = compiled()(variables(), pictures(), None)
+    swapped = compiled()(variables(), pictures().at[0].set(7.0), None)
+    np.testing.assert_allclose(swapped[1], both[1], atol=1e-6 * np.abs(both).max())
+    assert np.abs(swapped[0] - both[0]).max() > 1e-3
