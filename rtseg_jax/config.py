@@ -121,7 +121,7 @@ def _loss() -> ml_collections.ConfigDict:
 
 def _search() -> ml_collections.ConfigDict:
     search = ml_collections.ConfigDict()
-    search.width_rate = 0.0  # step size of indicators; 0: β·latency alone moves a median one by 0.5 in a fifth (ours)
+    search.width_rate = 0.0  # step size of indicators; 0: β·latency alone moves a typical one by 0.5 in a fifth (ours)
     search.path_rate = 0.1  # step size of path logits (not published, ours)
     search.temperature_start = 5.0  # Gumbel temperature τ, falls exponentially (not published, ours)
     search.temperature_end = 0.5  # likewise

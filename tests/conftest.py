@@ -1,6 +1,8 @@
 """Strict test environment: two CPU devices, no implicit rank promotion, shapes checked at run time."""
 
 import os
+import sys
+from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
@@ -15,3 +17,16 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 def key() -> jax.Array:
     """A fixed random key."""
     return jax.random.key(0)
+
+
+@pytest.fixture(scope="session")
+def predictor_path(tmp_path_factory):
+    """A recorded latency predictor, of a device that is a formula."""
+    sys.path.insert(0, str(Path(__file__).parent / "latency"))
+    from synthetic import CARD, SIZE, measure
+
+    from rtseg_jax.latency import fitting
+
+    path = tmp_path_factory.mktemp("predictor") / "predictor.json"
+    fitting.fit(measure(), {**CARD, "image_size": SIZE}, steps=200).save(path)
+    return path

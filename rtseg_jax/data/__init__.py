@@ -2,9 +2,10 @@
 
 from rtseg_jax.data.catalogue import ADE20K, CAMVID, CITYSCAPES, SYNTHETIC_STREETS, VOC2012
 from rtseg_jax.data.checking import check_source
-from rtseg_jax.data.dataset import IGNORE, Dataset, DatasetInfo, DataSpec, Example, Source
+from rtseg_jax.data.dataset import Dataset, DatasetInfo, DataSpec, Example, Source
 from rtseg_jax.data.pipeline import Batch, EvaluationBatch, evaluation_batches, training_batches
 from rtseg_jax.data.registry import build_dataset, dataset_info
+from rtseg_jax.labels import IGNORE
 
 __all__ = [
     "ADE20K",

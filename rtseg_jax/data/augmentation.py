@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from rtseg_jax.data.dataset import IGNORE, DataSpec, Example, Real, Size
+from rtseg_jax.data.dataset import DataSpec, Example, Real, Size
+from rtseg_jax.labels import IGNORE
 
 PAD_COLOUR = (124, 116, 104)
 """Mean colour of ImageNet: close to zero after normalisation."""

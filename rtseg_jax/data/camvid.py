@@ -8,8 +8,9 @@ from PIL import Image, UnidentifiedImageError
 
 from rtseg_jax.data.caching import CachedSource
 from rtseg_jax.data.catalogue import CAMVID
-from rtseg_jax.data.dataset import IGNORE, Dataset, DataSpec, Example
+from rtseg_jax.data.dataset import Dataset, DataSpec, Example
 from rtseg_jax.errors import UserError
+from rtseg_jax.labels import IGNORE
 
 VOID_ID = 11
 """The id that the label files use for pixels of no class."""

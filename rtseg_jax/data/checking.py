@@ -5,8 +5,9 @@ import sys
 from rich.console import Console
 from rich.progress import track
 
-from rtseg_jax.data.dataset import IGNORE, DatasetInfo, Source
+from rtseg_jax.data.dataset import DatasetInfo, Source
 from rtseg_jax.errors import UserError
+from rtseg_jax.labels import IGNORE
 
 
 def check_source(source: Source, info: DatasetInfo, description: str = "checking pictures") -> None:

@@ -7,9 +7,6 @@ from typing import Protocol, TypedDict, runtime_checkable
 import numpy as np
 from jaxtyping import UInt8
 
-IGNORE = 255
-"""Label of a pixel that is neither learned from nor scored, in every data set."""
-
 Size = tuple[int, int]
 """(height, width) in pixels."""
 

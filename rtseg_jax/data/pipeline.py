@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from rtseg_jax.data.augmentation import augment, place, resize_image
-from rtseg_jax.data.dataset import IGNORE, DataSpec, Example, Source
+from rtseg_jax.data.dataset import DataSpec, Example, Source
 from rtseg_jax.errors import UserError
+from rtseg_jax.labels import IGNORE
 
 
 class Batch(TypedDict):

@@ -4,8 +4,9 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from rtseg_jax.data.dataset import IGNORE, Size
+from rtseg_jax.data.dataset import Size
 from rtseg_jax.data.street_canvas import BUILDING, FENCE, PAVEMENT, ROAD, SKY, TREE, Canvas
+from rtseg_jax.labels import IGNORE
 
 
 def photograph(canvas: Canvas, rng: np.random.Generator) -> UInt8[np.ndarray, "h w 3"]:

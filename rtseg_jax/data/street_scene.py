@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
-from rtseg_jax.data.dataset import IGNORE, Size
+from rtseg_jax.data.dataset import Size
 from rtseg_jax.data.street_canvas import BUILDING, FAR, FENCE, NEAR, PAVEMENT, ROAD, Camera, Canvas
 from rtseg_jax.data.street_objects import (
     along,
@@ -19,6 +19,7 @@ from rtseg_jax.data.street_objects import (
     jittered,
     upright,
 )
+from rtseg_jax.labels import IGNORE
 
 Prop = tuple[float, Callable[[], None]]
 """Distance of the far end of a thing, and how to draw it."""

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from rtseg_jax.data.dataset import IGNORE, Example, Size
+from rtseg_jax.data.dataset import Example, Size
 from rtseg_jax.data.street_look import photograph
 from rtseg_jax.data.street_scene import draw_street
+from rtseg_jax.labels import IGNORE
 
 _SPLITS = {"train": 0, "validation": 1}
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Int32, Integer
 
-VOID = 255
+from rtseg_jax.labels import IGNORE
 
 
 def predict_labels(logits: Float[Array, "b h w k"], size: tuple[int, int]) -> Int32[Array, "b {size[0]} {size[1]}"]:
@@ -30,7 +30,7 @@ def confusion_matrix(
     sum batches with `sum_confusions`.
     """
     predictions, labels = predictions.astype(jnp.int32), labels.astype(jnp.int32)
-    scored = valid[:, None, None] & (labels != VOID)
+    scored = valid[:, None, None] & (labels != IGNORE)
     cells = num_classes * num_classes
     # Pixels that are not scored go to one cell more, which is cut off.
     cell = jnp.where(scored, labels * num_classes + predictions, cells)

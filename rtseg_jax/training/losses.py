@@ -1,6 +1,6 @@
 """What the network is trained on: pixel losses, distillation, and their weighted sum.
 
-All losses are computed in float32 whatever the logits' dtype. Labels are class numbers, `VOID` pixels are not scored.
+All losses are computed in float32 whatever the logits' dtype. Labels are class numbers, `IGNORE` pixels are not scored.
 Sums and counts run over the whole array, so under `jit` with a sharded batch they are those of the global batch.
 """
 
@@ -14,8 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Integer, Num
 
 from rtseg_jax.errors import UserError
-
-VOID = 255
+from rtseg_jax.labels import IGNORE
 
 Outputs = Mapping[str, Array | tuple[Array, ...]]
 Scalar = Float[Array, ""]
@@ -74,7 +73,7 @@ def ohem_cross_entropy(
     chosen by their unweighted loss.
     """
     losses = _pixel_losses(logits, labels)
-    kept = _hard_pixels(jax.lax.stop_gradient(losses), labels != VOID, -math.log(threshold), min_kept)
+    kept = _hard_pixels(jax.lax.stop_gradient(losses), labels != IGNORE, -math.log(threshold), min_kept)
     return _weighted_mean(losses, kept * _pixel_weights(labels, class_weights))
 
 
@@ -144,11 +143,11 @@ def _pixel_losses(logits: Float[Array, "b h w k"], labels: Integer[Array, "b h w
     losses = -jnp.sum(jnp.where(chosen, log_probs, 0.0), axis=-1)
     # A label that is neither a class nor void is broken data: NaN is loud, counting it as perfectly right is not.
     losses = jnp.where((labels >= 0) & (labels < classes), losses, jnp.nan)
-    return jnp.where(labels == VOID, 0.0, losses)
+    return jnp.where(labels == IGNORE, 0.0, losses)
 
 
 def _pixel_weights(labels: Integer[Array, "b h w"], class_weights: Float[Array, " k"] | None) -> Float[Array, "b h w"]:
-    valid = labels != VOID
+    valid = labels != IGNORE
     if class_weights is None:
         return valid.astype(jnp.float32)
     # Void reads some class's weight (255 is clipped) and is then put to 0.

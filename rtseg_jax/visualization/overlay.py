@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Integer, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from rtseg_jax.visualization.palette import VOID, VOID_COLOR, Color, Palette, colorize
+from rtseg_jax.labels import IGNORE
+from rtseg_jax.visualization.palette import VOID_COLOR, Color, Palette, colorize
 
 PANEL_WIDTH = 480  # smaller inputs are enlarged by a whole factor to at least this, so that text has room
 OPACITY = 0.6
@@ -28,7 +29,7 @@ def comparison_picture(
     """
     panels = {"image": image, "prediction": blend(image, prediction, palette)}
     if truth is not None:
-        wrong, scored = wrong_pixels(truth, prediction), truth != VOID
+        wrong, scored = wrong_pixels(truth, prediction), truth != IGNORE
         share = 100 * wrong.sum() / max(1, scored.sum())
         panels = {
             "image": image,
@@ -50,7 +51,7 @@ def blend(
 
 def wrong_pixels(truth: Integer[np.ndarray, "h w"], prediction: Integer[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     """Labelled pixels whose predicted class is another."""
-    return (truth != VOID) & (truth != prediction)
+    return (truth != IGNORE) & (truth != prediction)
 
 
 def error_map(
@@ -72,8 +73,8 @@ def legend_entries(
     occurring = set(np.unique(prediction).tolist())
     if truth is not None:
         occurring |= set(np.unique(truth).tolist())
-    entries = [(class_names[label], palette[label]) for label in sorted(occurring - {VOID})]
-    return entries + ([("not labelled", VOID_COLOR)] if VOID in occurring else [])
+    entries = [(class_names[label], palette[label]) for label in sorted(occurring - {IGNORE})]
+    return entries + ([("not labelled", VOID_COLOR)] if IGNORE in occurring else [])
 
 
 def _mix(

@@ -5,8 +5,8 @@ import optax
 import pytest
 
 from rtseg_jax.errors import UserError
+from rtseg_jax.labels import IGNORE
 from rtseg_jax.training.losses import (
-    VOID,
     LossSpec,
     cross_entropy,
     distillation,
@@ -17,7 +17,7 @@ from rtseg_jax.training.losses import (
     total_loss,
 )
 
-LABELS = jnp.array([[[0, 1, VOID], [2, 2, 0]]], jnp.uint8)
+LABELS = jnp.array([[[0, 1, IGNORE], [2, 2, 0]]], jnp.uint8)
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def binary_logits(losses, labels):
 def test_cross_entropy_is_the_mean_over_labelled_pixels(logits):
     # Uniform logits: every labelled pixel costs log 3, void none, and the mean divides by 5, not 6.
     np.testing.assert_allclose(cross_entropy(jnp.zeros((1, 2, 3, 3)), LABELS), np.log(3), rtol=1e-6)
-    valid = np.asarray(LABELS != VOID)
+    valid = np.asarray(LABELS != IGNORE)
     expected = optax.softmax_cross_entropy_with_integer_labels(logits[valid], LABELS[valid].astype(int)).mean()
     np.testing.assert_allclose(cross_entropy(logits, LABELS), expected, rtol=1e-6)
 
@@ -43,7 +43,7 @@ def test_cross_entropy_is_the_mean_over_labelled_pixels(logits):
 def test_cross_entropy_gradient_by_hand(logits):
     gradient = jax.grad(cross_entropy)(logits, LABELS)
     expected = (jax.nn.softmax(logits) - jax.nn.one_hot(LABELS, 3)) / 5
-    expected = jnp.where((LABELS == VOID)[..., None], 0.0, expected)
+    expected = jnp.where((LABELS == IGNORE)[..., None], 0.0, expected)
     np.testing.assert_allclose(gradient, expected, atol=1e-6)
 
 
@@ -58,9 +58,9 @@ def test_class_weights_divide_by_their_sum(logits):
 @pytest.mark.parametrize("loss", [cross_entropy, ohem_cross_entropy])
 @pytest.mark.parametrize("weights", [None, jnp.array([1.0, 0.5, 4.0])])
 def test_an_all_void_batch_gives_zero_and_no_gradient(loss, weights, logits):
-    value, gradient = jax.jit(jax.value_and_grad(lambda z: loss(z, jnp.full((1, 2, 3), VOID), class_weights=weights)))(
-        logits
-    )
+    value, gradient = jax.jit(
+        jax.value_and_grad(lambda z: loss(z, jnp.full((1, 2, 3), IGNORE), class_weights=weights))
+    )(logits)
     assert value == 0
     np.testing.assert_array_equal(gradient, jnp.zeros_like(logits))
 
@@ -87,21 +87,21 @@ def test_losses_of_bfloat16_logits_are_float32_sums():
 
 
 def test_ohem_keeps_the_pixels_above_the_threshold():
-    labels = jnp.array([[[0, 1, 0, 1, 0, VOID]]])
+    labels = jnp.array([[[0, 1, 0, 1, 0, IGNORE]]])
     losses = [2.0, 1.0, 0.5, 0.1, 0.2, 9.0]  # −log 0.7 = 0.357: three are hard, the void one is not one of them
     loss = ohem_cross_entropy(binary_logits(losses, labels[0, 0]), labels, min_kept=0.2)
     np.testing.assert_allclose(loss, (2.0 + 1.0 + 0.5) / 3, rtol=1e-5)
 
 
 def test_ohem_keeps_at_least_the_hardest_share():
-    labels = jnp.array([[[0, 1, 0, 1, 0, VOID]]])
+    labels = jnp.array([[[0, 1, 0, 1, 0, IGNORE]]])
     losses = [0.5, 0.3, 0.2, 0.1, 0.05, 9.0]  # one is hard, ⌈0.5 · 5⌉ = 3 are wanted
     loss = ohem_cross_entropy(binary_logits(losses, labels[0, 0]), labels, min_kept=0.5)
     np.testing.assert_allclose(loss, (0.5 + 0.3 + 0.2) / 3, rtol=1e-5)
 
 
 def test_ohem_learns_from_a_single_labelled_pixel():
-    labels = jnp.array([[[0, VOID, VOID, VOID]]])
+    labels = jnp.array([[[0, IGNORE, IGNORE, IGNORE]]])
     logits = binary_logits([0.1, 5.0, 5.0, 5.0], labels[0, 0])
     value, gradient = jax.value_and_grad(ohem_cross_entropy)(logits, labels)  # 1/16 of one pixel is rounded up
     np.testing.assert_allclose(value, 0.1, rtol=1e-5)
@@ -126,7 +126,7 @@ def test_ohem_with_everything_kept_is_cross_entropy(logits):
 
 
 def test_ohem_counts_pixels_of_the_whole_sharded_batch(key):
-    labels = jnp.concatenate([jnp.full((1, 4, 4), VOID), jnp.zeros((1, 4, 4), jnp.int32)])
+    labels = jnp.concatenate([jnp.full((1, 4, 4), IGNORE), jnp.zeros((1, 4, 4), jnp.int32)])
     logits = jax.random.normal(key, (2, 4, 4, 3))
     mesh = jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     sharded = jax.device_put((logits, labels), jax.NamedSharding(mesh, jax.P("data")))

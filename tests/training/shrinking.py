@@ -1,0 +1,69 @@
+"""Shipped configs, shrunk until a whole run takes seconds; pictures are drawn, the latency predictor is recorded."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
+TRAINING = ("pretrain", "search", "finetune", "uniform")
+
+
+def load_config(name: str):
+    """The ConfigDict of a file in configs/."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "configs" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config()
+
+
+def shrink(config, predictor: Path, *, steps: int = 2):
+    """The same config with a tiny network, tiny drawn pictures and few steps."""
+    config.data.stand_in = True
+    config.data.train_size = config.data.eval_size = (32, 64)
+    config.data.base_size = (32, 64)
+    config.data.num_train, config.data.num_validation = 8, 3
+    config.network.width, config.network.head_width = 0.25, 8
+    config.network.segment_blocks, config.network.patch_sizes = (1, 0, 1), (2, 1, 1)
+    config.network.auxiliary_channels = 8
+    config.train.batch_size, config.train.eval_batch_size = 2, 2
+    config.train.pretrain_steps = config.train.search_steps = config.train.finetune_steps = steps
+    config.train.uniform_steps = steps
+    config.train.recalibration_batches = 1
+    config.train.log_every = config.train.checkpoint_every = 1
+    config.train.eval_every = 0
+    config.train.num_threads = 1
+    config.train.tensorboard = False
+    config.latency.predictor = str(predictor)
+    config.latency.target_ms, config.latency.target_fraction = 0.0, 0.4
+    return config
+
+
+def write_config(path: Path, name: str, predictor: Path, *, steps: int) -> Path:
+    """A config file for the command line that shrinks a shipped one."""
+    path.write_text(
+        f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from pathlib import Path\nfrom shrinking import load_config, shrink\n\n\n"
+        f"def get_config():\n    return shrink(load_config({name!r}), Path({str(predictor)!r}), steps={steps})\n"
+    )
+    return path
+
+
+def command(config: Path, workdir: Path, *extra: str) -> list[str]:
+    """The command line of a run."""
+    return [sys.executable, "-m", "rtseg_jax.main", f"--config={config}", f"--workdir={workdir}", *extra]
+
+
+def start(config: Path, workdir: Path, *extra: str, devices: int = 1) -> subprocess.Popen:
+    """A run in a process of its own."""
+    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+    return subprocess.Popen(
+        command(config, workdir, *extra),
+        cwd=ROOT,
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )

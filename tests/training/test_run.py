@@ -1,0 +1,186 @@
+"""Whole runs through the real entry point: every shipped config, and runs that are killed."""
+
+import json
+import os
+import signal
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from absl import app, flags
+from shrinking import CONFIGS, TRAINING, load_config, shrink, start, write_config
+
+from rtseg_jax import main
+from rtseg_jax.architecture import ArchSpec, declare_spec
+from rtseg_jax.models import SegmentationNetwork
+from rtseg_jax.training import loop
+from rtseg_jax.training.checkpoints import load_newest
+from rtseg_jax.training.run import zero_variables
+from rtseg_jax.training.train_and_evaluate import train_and_evaluate
+from rtseg_jax.training.workdir import Workdir
+
+SECONDS = 600  # after which a process that hangs is given up; nothing is asserted about time
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_shipped_config_trains_every_phase_and_traces_each_step_once(name, tmp_path, predictor_path, monkeypatch):
+    traces = []
+    plain = loop.make_step
+
+    def counting(setup):
+        step = plain(setup)
+
+        def traced(*arguments):
+            traces.append(setup.seed)
+            return step(*arguments)
+
+        return traced
+
+    monkeypatch.setattr(loop, "make_step", counting)
+    config = shrink(load_config(name), predictor_path)
+    config.phases = TRAINING
+    results = train_and_evaluate(config, tmp_path)
+    assert set(results["phases"]) == set(TRAINING)
+    assert len(traces) == len(set(traces)) == len(TRAINING)
+    rows = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    assert [(row["phase"], row["step"]) for row in rows] == [(phase, step) for phase in TRAINING for step in (1, 2)]
+    arch = ArchSpec.load(tmp_path / "architecture.json")
+    assert results["phases"]["search"]["widths"] == dict(arch.widths)
+
+
+def variables(workdir, phase, arch_file):
+    network = declare_spec(ArchSpec.load(workdir / arch_file))
+    return load_newest(Workdir(workdir).checkpoints(f"{phase}_variables"), zero_variables(SegmentationNetwork(network)))
+
+
+def finish(process):
+    output, _ = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0, output
+    return output
+
+
+def kill_inside(process, workdir, phase, step):
+    """Kills the run as soon as a step of a phase has been logged."""
+    deadline = time.monotonic() + SECONDS
+    history = workdir / "history.jsonl"
+    while time.monotonic() < deadline and process.poll() is None:
+        rows = [json.loads(line) for line in history.read_text().split("\n")[:-1]] if history.exists() else []
+        if any(row["phase"] == phase and row["step"] >= step for row in rows):
+            break
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    output, _ = process.communicate()
+    assert process.returncode == -signal.SIGKILL, f"the run was over before it could be killed in {phase}: {output}"
+
+
+def test_killed_in_every_phase_ends_with_the_same_bits(tmp_path, predictor_path):
+    config = write_config(tmp_path / "config.py", "quickstart", predictor_path, steps=12)
+    phases = f"--config.phases={TRAINING}"
+    alone = start(config, tmp_path / "alone", phases)
+    for phase in TRAINING:
+        kill_inside(start(config, tmp_path / "killed", phases), tmp_path / "killed", phase, step=5)
+    output = finish(start(config, tmp_path / "killed", phases))
+    finish(alone)
+    assert "pretrain: finished before, skipped" in output
+    for phase, arch_file in (("finetune", "architecture.json"), ("uniform", "uniform.json")):
+        expected = variables(tmp_path / "alone", phase, arch_file)
+        found = variables(tmp_path / "killed", phase, arch_file)
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
+    histories = [json_rows(tmp_path / name / "history.jsonl") for name in ("alone", "killed")]
+    assert histories[0] == histories[1]
+
+
+def json_rows(path):
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key != "steps_per_second"} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, predictor_path):
+    """A whole run, evaluated and exported, as (config file, workdir, what it printed)."""
+    folder = tmp_path_factory.mktemp("finished")
+    config = write_config(folder / "config.py", "quickstart", predictor_path, steps=2)
+    return config, folder / "run", finish(start(config, folder / "run"))
+
+
+def test_whole_run_leaves_everything_a_user_expects(finished):
+    _, workdir, output = finished
+    results = json.loads((workdir / "results.json").read_text())
+    names = [row["name"] for row in results["phases"]["evaluate"]["table"]]
+    assert names == ["supernet", "searched, sliced", "searched, recalibrated", "searched", "uniform", "bisenetv2"]
+    assert results["seed"] == 0
+    assert results["versions"]["jax"] == jax.__version__
+    assert results["config"]["network"]["width"] == 0.25
+    assert results["phases"]["export"]["parity"]["max_difference"] <= 1e-5
+    assert (workdir / "model.tflite").read_bytes()[4:8] == b"TFL3"
+    assert {"index.html", "losses.png", "channels.png", "paths.png"} <= {
+        path.name for path in (workdir / "report").iterdir()
+    }
+    assert "Uniform scaling wins" in output or "The search beats uniform scaling" in output
+
+
+def test_finished_run_is_skipped_and_another_config_refused(finished):
+    config, workdir, _ = finished
+    before = (workdir / "history.jsonl").read_bytes()
+    assert "export: finished before, skipped" in finish(start(config, workdir))
+    assert (workdir / "history.jsonl").read_bytes() == before
+    other = start(config, workdir, "--config.train.learning_rate=0.25")
+    output, _ = other.communicate(timeout=SECONDS)
+    assert other.returncode == 2
+    assert "train.learning_rate is 0.25 here and 0.1 there" in output
+
+
+def test_another_run_starts_from_architecture_and_supernet(finished, tmp_path):
+    config, workdir, _ = finished
+    again = start(config, tmp_path, f"--config.init_from={workdir}", "--config.phases=('finetune',)")
+    finish(again)
+    first, second = (
+        variables(workdir, "finetune", "architecture.json"),
+        variables(tmp_path, "finetune", "architecture.json"),
+    )
+    jax.tree.map(np.testing.assert_array_equal, second, first)
+
+
+def run_main(monkeypatch, *arguments):
+    """Runs the entry point in this process and returns its exit status."""
+    monkeypatch.setattr(sys, "argv", ["main", *arguments])
+    monkeypatch.setattr(app, "run", lambda function, flags_parser: function(flags_parser(sys.argv)))
+    flags.FLAGS.unparse_flags()
+    with pytest.raises(SystemExit) as stopped:
+        main.run()
+    return stopped.value.code
+
+
+def test_unknown_field_names_the_nearest(monkeypatch, capsys):
+    code = run_main(monkeypatch, "--config=configs/quickstart.py", "--workdir=x", "--config.train.batchsize=4")
+    assert "config.train.batch_size" in f"{code}{capsys.readouterr().err}"
+
+
+def test_missing_data_folder_stops_before_anything_is_trained(tmp_path, predictor_path):
+    config = shrink(load_config("camvid"), predictor_path)
+    config.data.stand_in = False
+    config.data.data_dir = str(tmp_path / "nowhere")
+    with pytest.raises(Exception, match="nowhere"):
+        train_and_evaluate(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_unreachable_target_names_the_range(tmp_path, predictor_path):
+    config = shrink(load_config("quickstart"), predictor_path)
+    config.latency.target_ms = 1e-6
+    with pytest.raises(Exception, match=r"out of reach: .* take \d+\.\d+ to \d+\.\d+ ms"):
+        train_and_evaluate(config, tmp_path)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_non_finite_loss_names_the_step_and_keeps_the_last_good_checkpoint(tmp_path, predictor_path):
+    config = shrink(load_config("quickstart"), predictor_path, steps=6)
+    config.phases = ("pretrain",)
+    config.train.learning_rate = 1e30
+    with pytest.raises(Exception, match=r"pretrain: the loss is not finite at step (\d+)") as stopped:
+        train_and_evaluate(config, tmp_path)
+    step = int(str(stopped.value).split("at step ")[1].split()[0])
+    saved = [int(path.name) for path in (tmp_path / "checkpoints" / "pretrain").iterdir() if path.name.isdigit()]
+    assert max(saved) == step - 1
