@@ -12,20 +12,18 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from rtseg_jax.architecture import graph
+from rtseg_jax.models.batch_norm import BatchNorm
 from rtseg_jax.models.convolution import Lowering, conv2d, conv_transpose2d, depthwise_conv2d
 
 Mask = Float[Array, " c"] | None
 
-BATCH_NORM_MOMENTUM = 0.9
 EPSILON = 1e-5
 UNSET = nn.initializers.zeros  # layers declare shapes; `initialization.initial_variables` draws the weights
 
 
-def batch_norm(name: str, train: bool, dtype: Any) -> nn.BatchNorm:
+def batch_norm(name: str, train: bool, dtype: Any) -> BatchNorm:
     """Batch norm as everywhere in the networks: statistics in float32, over the global batch."""
-    return nn.BatchNorm(
-        use_running_average=not train, momentum=BATCH_NORM_MOMENTUM, epsilon=EPSILON, dtype=dtype, name=name
-    )
+    return BatchNorm(train, dtype, name=name)
 
 
 def activate(x: Float[Array, "b h w c"], activation: graph.Activation) -> Float[Array, "b h w c"]:
@@ -83,7 +81,11 @@ class ConvTransposeLayer(nn.Module):
         kernel = self.param("kernel", UNSET, shape)
         kernel = mask_inputs(kernel, mask).astype(self.dtype)
         x = conv_transpose2d(x, kernel, stride=self.op.stride, lowering=self.lowering)
-        return batch_norm("norm", train, self.dtype)(x[:, : size[0], : size[1]])
+        norm = batch_norm("norm", train, self.dtype)
+        if train:
+            return norm(x[:, : size[0], : size[1]])
+        # The same numbers, in the order in which a converter folds the norm into the convolution.
+        return norm(x)[:, : size[0], : size[1]]
 
 
 class MaskedLayerNorm(nn.Module):
