@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -23,7 +24,6 @@ from rtseg_jax.latency.predictor import (
     context_of,
     predict_blocks,
     rough,
-    width_inputs,
 )
 from rtseg_jax.latency.pricing import feature_table, network_columns
 
@@ -56,13 +56,14 @@ class Measured:
     image_size: tuple[int, int]
 
 
-def fit(measured: Measured, card: Mapping[str, Any], seed: int = 0) -> LatencyModel:
+def fit(measured: Measured, card: Mapping[str, Any], seed: int = 0, steps: int = STEPS) -> LatencyModel:
     """Fits rates, perceptron and network terms; held-out errors are of models that never saw what they predict.
 
     Args:
       measured: at least as many blocks as folds, and two networks.
       card: what the figures mean.
       seed: of the perceptron's initial weights and of the folds.
+      steps: of its training.
     """
     card = {**card, "image_size": list(measured.image_size)}
     check_card(card, "latency")
@@ -72,24 +73,29 @@ def fit(measured: Measured, card: Mapping[str, Any], seed: int = 0) -> LatencyMo
             f"fitting needs {FOLDS} and 2: raise latency.num_blocks and latency.num_networks"
         )
     kinds = tuple(sorted({block.kind for block in measured.blocks}))
+    number = len(measured.blocks)
     target = np.log(np.asarray(measured.block_ms))
-    fold = np.random.default_rng(seed).permutation(len(target)) % FOLDS
-    candidates = {tile: arrays_of(measured.blocks, measured.image_size, kinds, tile) for tile in TILES}
-    tile = min(TILES, key=lambda tile: _rough_error(*candidates[tile], target, fold))
-    data = candidates[tile]
-    folds = [*(fold != index for index in range(FOLDS)), np.ones(len(target), bool)]
-    *held_out, params = fit_blocks(*data, target, folds, seed)
-    params["tile"] = jnp.float32(tile)
-    nets = [arrays_of(network.plain_blocks, measured.image_size, kinds, tile) for network in measured.networks]
-    columns = np.stack([_columns(params, *net) for net in nets])
+    fold = np.random.default_rng(seed).permutation(number) % FOLDS
+    # Blocks of networks come along: one table has one shape, and is compiled once.
+    networks = [network.plain_blocks for network in measured.networks]
+    every = [*measured.blocks, *itertools.chain.from_iterable(networks)]
+    candidates = {tile: arrays_of(every, measured.image_size, kinds, tile) for tile in TILES}
+    tile = min(TILES, key=lambda tile: _rough_error(*(x[:number] for x in candidates[tile]), target, fold))
+    widths, context = candidates[tile]
+    folds = [*(fold != index for index in range(FOLDS)), np.ones(number, bool)]
+    models = fit_blocks(widths[:number], context[:number], target, folds, seed=seed, steps=steps)
+    predicted = np.stack([_predict(params, widths, context) for params in models])
+    *_, params = models
+    parts = zip(*(np.split(x, _ends(number, networks))[1:] for x in (predicted[-1], widths, context)), strict=True)
+    columns = np.asarray([network_columns(*part, np.ones(len(part[0]))) for part in parts])
     times = np.asarray(measured.network_ms)
-    errors = {**_block_errors(held_out, data, target, fold), **_network_errors(columns, times)}
-    params = {**params, "network": jnp.asarray(network_terms(columns, times), jnp.float32)}
-    return LatencyModel(params, kinds, card, errors)
+    errors = {**_block_errors(predicted[fold, np.arange(number)], target), **_network_errors(columns, times)}
+    between = jnp.asarray(network_terms(columns, times), jnp.float32)
+    return LatencyModel({**params, "tile": jnp.float32(tile), "network": between}, kinds, card, errors)
 
 
 def fit_blocks(
-    widths: np.ndarray, context: np.ndarray, target: np.ndarray, subsets: Sequence[np.ndarray], seed: int
+    widths: np.ndarray, context: np.ndarray, target: np.ndarray, subsets: Sequence[np.ndarray], *, seed: int, steps: int
 ) -> list[dict[str, Any]]:
     """Fits a block model to each subset of the blocks (truth values); `target` is log milliseconds."""
     frozen = [_prepare(widths, context, target, subset) for subset in subsets]
@@ -97,21 +103,21 @@ def fit_blocks(
     start = _initial(jax.random.key(seed), widths.shape[1] + 1, context.shape[1])
     weights = jnp.asarray(np.stack(subsets), jnp.float32)
     # Side by side the trainings take as long as one: each is too small to fill a processor.
-    trained = jax.vmap(_train, (None, 0, None, 0))(
-        start, stacked, tuple(map(jnp.asarray, (widths, context, target))), weights
-    )
+    data = tuple(jnp.asarray(x, jnp.float32) for x in (widths, context, target))
+    trained = _train_each(start, stacked, data, weights, steps)
     return [{**part, **jax.tree.map(lambda x, i=i: x[i], trained)} for i, part in enumerate(frozen)]
 
 
 def _prepare(widths: np.ndarray, context: np.ndarray, target: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
     """What is known before the perceptron: rates, and the scaling of its inputs."""
     rates = rough_rates(widths[seen], context[seen], np.exp(target[seen]))
-    frozen: dict[str, Any] = {"rates": jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), rates)}
-    log_rough = jnp.log(rough(frozen, jnp.asarray(widths[seen]), jnp.asarray(context[seen])))
-    inputs = np.asarray(width_inputs(jnp.asarray(widths[seen]), log_rough))
-    frozen["widths"], frozen["context"] = _scaling(inputs), _scaling(context[seen])
-    frozen["center"] = jnp.float32(np.mean(target[seen]))
-    return frozen
+    log_rough = np.log(rough({"rates": rates}, widths[seen], context[seen]))
+    return {
+        "rates": jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), rates),
+        "widths": _scaling(np.concatenate([np.log1p(widths[seen]), log_rough[:, None]], axis=1)),
+        "context": _scaling(context[seen]),
+        "center": jnp.float32(np.mean(target[seen])),
+    }
 
 
 def rough_rates(widths: np.ndarray, context: np.ndarray, times: np.ndarray) -> dict[str, np.ndarray]:
@@ -148,11 +154,19 @@ def _robust(relative: np.ndarray, solve: Callable[[np.ndarray, np.ndarray], np.n
     return solution
 
 
-@jax.jit
-def _train(start: Params, frozen: Params, data: tuple[jax.Array, ...], weight: Float[Array, " g"]) -> Params:
+@functools.partial(jax.jit, static_argnames="steps")
+def _train_each(
+    start: Params, frozen: Params, data: tuple[jax.Array, ...], weights: Float[Array, "n g"], steps: int
+) -> Params:
+    return jax.vmap(lambda frozen, weight: _train(start, frozen, data, weight, steps))(frozen, weights)
+
+
+def _train(
+    start: Params, frozen: Params, data: tuple[jax.Array, ...], weight: Float[Array, " g"], steps: int
+) -> Params:
     """Full-batch training of the perceptron and the slope; blocks of weight 0 are not looked at."""
     widths, context, target = data
-    optimizer = optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, STEPS))
+    optimizer = optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, steps))
 
     def loss(params: Params) -> jax.Array:
         error = jnp.log(predict_blocks({**frozen, **params}, widths, context)) - target
@@ -164,7 +178,7 @@ def _train(start: Params, frozen: Params, data: tuple[jax.Array, ...], weight: F
         updates, state = optimizer.update(jax.grad(loss)(params), state)
         return (optax.apply_updates(params, updates), state), None
 
-    (params, _), _ = jax.lax.scan(step, (start, optimizer.init(start)), None, length=STEPS)
+    (params, _), _ = jax.lax.scan(step, (start, optimizer.init(start)), None, length=steps)
     return params
 
 
@@ -176,6 +190,7 @@ def _size(layers: Params) -> jax.Array:
     return sum(squares, jnp.square(first["context"]).sum())
 
 
+@functools.partial(jax.jit, static_argnums=(1, 2))
 def _initial(key: jax.Array, widths: int, context: int) -> dict[str, Any]:
     """Weights of about 1/inputs, since they are all positive; the last layer starts as nearly nothing."""
     keys = jax.random.split(key, 6)
@@ -212,8 +227,16 @@ def arrays_of(
     return np.asarray(table(jnp.asarray(table.sizes), jnp.float32(tile))), context
 
 
-def _columns(params: Params, widths: np.ndarray, context: np.ndarray) -> np.ndarray:
-    return np.asarray(network_columns(params, jnp.asarray(widths), jnp.asarray(context), jnp.ones(len(widths))))
+def _ends(number: int, networks: Sequence[Sequence[Block]]) -> np.ndarray:
+    """Where the measured blocks end, and every network but the last."""
+    return np.cumsum([number, *map(len, networks[:-1])])
+
+
+def _predict(params: Params, widths: np.ndarray, context: np.ndarray) -> np.ndarray:
+    return np.asarray(_jitted(params, widths, context))
+
+
+_jitted = jax.jit(predict_blocks)
 
 
 def _rough_error(widths: np.ndarray, context: np.ndarray, target: np.ndarray, fold: np.ndarray) -> float:
@@ -226,11 +249,8 @@ def _rough_error(widths: np.ndarray, context: np.ndarray, target: np.ndarray, fo
     return float(errors.mean())
 
 
-def _block_errors(
-    held_out: list[dict[str, Any]], data: tuple[np.ndarray, np.ndarray], target: np.ndarray, fold: np.ndarray
-) -> dict[str, float]:
+def _block_errors(predicted: np.ndarray, target: np.ndarray) -> dict[str, float]:
     """Relative errors of blocks that the model did not see."""
-    predicted = np.stack([predict_blocks(params, *data) for params in held_out])[fold, np.arange(len(target))]
     errors = np.abs(predicted / np.exp(target) - 1)
     return {
         "block_mean": float(errors.mean()),

@@ -9,6 +9,7 @@ are non-negative.
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from jaxtyping import Array, Float
 
 from rtseg_jax.architecture import PATHS, ArchSpec, Group, Network, declare_spec
 from rtseg_jax.latency.features import WIDTH_FEATURES, Factor, Term, block_terms, round_up
-from rtseg_jax.latency.predictor import LatencyModel, Params, context_of, predict_blocks
+from rtseg_jax.latency.predictor import Data, LatencyModel, Params, context_of, predict_blocks
 
 NetworkLatency = Callable[[Mapping[str, jax.Array], Mapping[str, jax.Array]], jax.Array]
 """(kept indicators by group, weights of skip, lir and mhsa by mixed block) → milliseconds."""
@@ -128,15 +129,14 @@ def total_latency(
     params: Params, widths: Float[Array, "g f"], context: Float[Array, "g c"], weights: Float[Array, " g"]
 ) -> Float[Array, ""]:
     """Latency of a network whose blocks have these features and weights."""
-    columns = network_columns(params, widths, context, weights)
-    return columns @ params["network"]
+    columns = network_columns(predict_blocks(params, widths, context), widths, context, weights)
+    return jnp.stack(columns) @ params["network"]
 
 
 def network_columns(
-    params: Params, widths: Float[Array, "g f"], context: Float[Array, "g c"], weights: Float[Array, " g"]
-) -> Float[Array, " t"]:
+    block_ms: Float[Data, " g"], widths: Float[Data, "g f"], context: Float[Data, "g c"], weights: Float[Data, " g"]
+) -> list[Any]:
     """Σ S_b, then the sums of what lies between blocks, then 1: the columns that `params["network"]` weighs."""
-    blocks = weights @ predict_blocks(params, widths, context)
     between = [widths[:, WIDTH_FEATURES.index(name)] for name in BETWEEN_TERMS[:2]]
-    sums = [weights @ column for column in (*between, context[:, 0])]
-    return jnp.stack([blocks, *sums, jnp.ones(())])
+    sums = [weights @ column for column in (block_ms, *between, context[:, 0])]
+    return [*sums, sums[0] * 0 + 1]

@@ -17,11 +17,11 @@ from rtseg_jax.export import operators, parity, tflite
 from rtseg_jax.latency.sampling import living
 from rtseg_jax.models.network import BlockModule
 
-TINY = NetworkSpec(num_classes=3, width=0.25)
-PLAIN = NetworkSpec(num_classes=3, width=0.25, block="gather_expansion")
+TINY = NetworkSpec(num_classes=3, width=0.25, segment_blocks=(1, 1, 1))
+PLAIN = NetworkSpec(num_classes=3, width=0.25, segment_blocks=(1, 1, 1), block="gather_expansion")
 SIZES = ((32, 64), (33, 65))
 MEAN, STD = (0.3, 0.4, 0.5), (0.2, 0.25, 0.3)
-PATHS = ("mhsa", "skip", "lir", "mhsa", "lir", "skip", "mhsa")
+PATHS = ("mhsa", "skip", "lir")
 
 
 def blocks() -> dict:

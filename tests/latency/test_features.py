@@ -116,7 +116,7 @@ def test_table_equals_block_features_at_partial_widths(spec: NetworkSpec):
 
 @pytest.mark.parametrize("block", all_blocks(), ids=lambda block: f"{block.kind}-{block.name}")
 def test_features_never_fall_and_something_rises_with_every_group(block: Block):
-    groups = {g for op in block.ops for t in (*op.inputs, op.output) for g in t.groups if g.searched}
+    groups = {g for op in block.ops for t in (*op.inputs, op.output) for g in t.groups}
 
     def features(values: dict[str, jax.Array]) -> jax.Array:
         return block_features(block, SIZE, lambda g: values.get(g.name, g.size))
@@ -124,7 +124,8 @@ def test_features_never_fall_and_something_rises_with_every_group(block: Block):
     slopes = jax.jacobian(features)({g.name: jnp.float32(g.size) for g in groups})
     for name, slope in slopes.items():
         assert (np.asarray(slope) >= 0).all(), name
-        assert slope[WIDTH_FEATURES.index("traffic")] > 0, name
+        # The head reads of the image nothing but its size.
+        assert slope[WIDTH_FEATURES.index("traffic")] > 0 or (block.kind, name) == ("head", "image"), name
 
 
 def test_every_block_has_finite_context():

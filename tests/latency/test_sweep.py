@@ -1,6 +1,7 @@
 """Backends, samples, files of measurements and sweeps; one real sweep in a child process, as small as can be."""
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from rtseg_jax.errors import UserError
 from rtseg_jax.latency import LatencyModel, LatencySpec, arch_latency, backends, sweep
 from rtseg_jax.latency.backends import Timing, make_backend, merge, timing_of
 from rtseg_jax.latency.child import measure_networks_in_child, run_sweep_in_child
+from rtseg_jax.latency.fitting import fit
 from rtseg_jax.latency.measurements import Measurements, Subject, block_subject, read_rows
 from rtseg_jax.latency.sampling import block_groups, resize_block, sample_blocks, sample_networks
 
@@ -48,6 +50,7 @@ def formula_model(subject: Subject, image_size: tuple[int, int]) -> bytes:
 def formula(monkeypatch: pytest.MonkeyPatch) -> type[Formula]:
     monkeypatch.setitem(backends.BACKENDS, "formula", lambda threads, runs: Formula())
     monkeypatch.setattr(sweep, "convert_subject", formula_model)
+    monkeypatch.setattr(sweep, "fit", functools.partial(fit, steps=10))
     monkeypatch.setattr(Formula, "measured", 0)
     return Formula
 
@@ -182,3 +185,18 @@ def test_sweep_and_networks_in_child_processes(tmp_path: Path):
 def test_failures_of_the_child_come_with_its_last_words(tmp_path: Path):
     with pytest.raises(UserError, match="did you mean 'host_cpu'"):
         run_sweep_in_child(TINY, LatencySpec(device="host"), tmp_path)
+
+
+def test_real_measurements_are_fitted_and_predicted():
+    """A sweep of 80 blocks and 12 networks on a busy two-core machine, width 0.5, 128×256, one thread."""
+    rows = read_rows(Path(__file__).with_name("host_measurements.jsonl"))
+    conditions = rows[0]["conditions"]
+    size = tuple(conditions["image_size"])
+    measurements = Measurements(Path(__file__).with_name("host_measurements.jsonl"), conditions, size)
+    measured = measurements.measured([Subject.from_json(row) for row in rows])
+    assert (len(measured.blocks), len(measured.networks)) == (80, 12)
+    model = fit(measured, {**conditions, "runs": 15, "warmup": 3})
+    assert model.arrays["tile"] == 16  # the processor has AVX-512
+    assert model.errors["block_mean"] < 0.055
+    assert model.errors["block_median"] < 0.03
+    assert model.errors["network_mean"] < 0.05
