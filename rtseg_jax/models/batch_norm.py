@@ -1,0 +1,107 @@
+"""Batch norm with the numbers of `flax.linen.BatchNorm`, several times faster in training on CPU.
+
+XLA's CPU backend sums a plain array per channel with vector instructions, but not a product that it fuses into the sum,
+and batch norm needs two such: x² forward and dy·x̂ backward. The sums here run in two steps: first over a short axis,
+which the compiler unrolls into a vectorized loop over pixels and channels, then plainly over the rest. Backward is the
+closed form, so that it passes over the maps twice and no more.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+from jaxtyping import Array, Float
+
+MOMENTUM = 0.9
+EPSILON = 1e-5
+_UNROLLED = 8  # longest first axis of a sum
+
+Vector = Float[Array, " c"]
+Map = Float[Array, "b h w c"]
+
+
+class BatchNorm(nn.Module):
+    """Batch norm over the global batch: statistics in float32, the running variance the biased one, as in Flax.
+
+    Attributes:
+      train: whether to normalize by the batch, and to update the running statistics by it.
+      dtype: of the result.
+    """
+
+    train: bool
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        """Normalizes each channel, then scales and shifts it."""
+        channels = (x.shape[-1],)
+        mean = self.variable("batch_stats", "mean", jnp.zeros, channels, jnp.float32)
+        variance = self.variable("batch_stats", "var", jnp.ones, channels, jnp.float32)
+        scale = self.param("scale", nn.initializers.ones, channels)
+        bias = self.param("bias", nn.initializers.zeros, channels)
+        if not self.train:
+            return _normalize(x, mean.value, variance.value, scale, bias).astype(self.dtype)
+        y, batch_mean, batch_variance = normalize_by_batch(x, scale, bias)
+        if not self.is_initializing():
+            mean.value = MOMENTUM * mean.value + (1 - MOMENTUM) * batch_mean
+            variance.value = MOMENTUM * variance.value + (1 - MOMENTUM) * batch_variance
+        return y.astype(self.dtype)
+
+
+@jax.custom_vjp
+def normalize_by_batch(x: Map, scale: Vector, bias: Vector) -> tuple[Map, Vector, Vector]:
+    """(x − μ)/√(σ² + ε)·scale + bias, with μ and σ² over all pixels; these two carry no gradient."""
+    pixels = x.size // x.shape[-1]
+    wide = _wide(x)
+    total, squares = _channel_sums(wide, wide * wide)
+    mean = total / pixels
+    variance = jnp.maximum(0.0, squares / pixels - mean * mean)
+    return _normalize(x, mean, variance, scale, bias).astype(x.dtype), mean, variance
+
+
+def _forward(x: Map, scale: Vector, bias: Vector) -> tuple[tuple[Map, Vector, Vector], tuple[Array, ...]]:
+    y, mean, variance = normalize_by_batch(x, scale, bias)
+    return (y, mean, variance), (x, mean, variance, scale)
+
+
+def _backward(residuals: tuple[Array, ...], gradients: tuple[Map, Vector, Vector]) -> tuple[Map, Vector, Vector]:
+    """dx = scale/σ·(dy − mean(dy) − x̂·mean(dy·x̂))."""
+    x, mean, variance, scale = residuals
+    dy = _wide(gradients[0])
+    pixels = x.size // x.shape[-1]
+    inverse = lax.rsqrt(variance + EPSILON)
+    centred = _wide(x) - _per_pixel(mean)
+    dbias, product = _channel_sums(dy, dy * centred)
+    dscale = product * inverse
+    dx = dy - _per_pixel(dbias / pixels) - centred * _per_pixel(dscale * inverse / pixels)
+    return (dx * _per_pixel(scale * inverse)).astype(x.dtype), dscale, dbias
+
+
+normalize_by_batch.defvjp(_forward, _backward)
+
+
+def _normalize(x: Map, mean: Vector, variance: Vector, scale: Vector, bias: Vector) -> Map:
+    factor = lax.rsqrt(variance + EPSILON) * scale
+    return (x - _per_pixel(mean)) * _per_pixel(factor) + _per_pixel(bias)
+
+
+def _channel_sums(*maps: Map) -> list[Vector]:
+    """Sums over batch and pixels, of all maps in one pass."""
+    b, h, w, c = maps[0].shape
+    # The first axis divides the pixels, not the batch: where that is sharded, devices exchange vectors and not maps.
+    first = max(k for k in range(1, _UNROLLED + 1) if h * w % k == 0)
+    parts = [x.reshape(b, first, h * w // first, c) for x in maps]
+    zeros = [jnp.zeros((), x.dtype) for x in maps]
+    sums = lax.reduce(parts, zeros, lambda a, b: [jnp.add(u, v) for u, v in zip(a, b, strict=True)], (1,))
+    # The barrier keeps the two steps apart, which XLA would join to the slow form.
+    return [jnp.sum(x, (0, 1)) for x in lax.optimization_barrier(sums)]
+
+
+def _per_pixel(vector: Vector) -> Float[Array, "1 1 1 c"]:
+    return vector[None, None, None, :]
+
+
+def _wide(x: Map) -> Map:
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
