@@ -25,7 +25,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.network.head_width = 16
     config.network.auxiliary_channels = 32
 
-    config.train.batch_size = 8
+    config.batch_size = 8
     config.train.pretrain_steps = 800
     config.train.search_steps = 200
     config.train.finetune_steps = 1_000

@@ -18,7 +18,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.base_size = (0, 0)
     config.data.scale_range = (0.5, 2.0)
 
-    config.train.batch_size = 16
+    config.batch_size = 16
     config.train.pretrain_steps = 12_000
     config.train.search_steps = 4_000
     config.train.finetune_steps = 4_000

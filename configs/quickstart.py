@@ -24,7 +24,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.network.segment_blocks = (1, 1, 1)
     config.network.auxiliary_channels = 32
 
-    config.train.batch_size = 8
+    config.batch_size = 8
     config.train.pretrain_steps = 240
     config.train.search_steps = 120
     config.train.finetune_steps = 200

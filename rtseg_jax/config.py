@@ -35,6 +35,8 @@ class RunSpec:
 def base_config() -> ml_collections.ConfigDict:
     """RTSeg's recipe for Cityscapes; values not marked are of the paper's section "Experimental Settings"."""
     config = ml_collections.ConfigDict()
+    config.seed = 0  # everything random comes from it
+    config.batch_size = 64  # pictures per step over all devices (8 on each of 8 GPUs)
     config.phases = PHASES  # which phases to run, in this order; finished ones are skipped
     config.init_from = ""  # another run's workdir to take the supernet or architecture.json from; empty: none
     config.data = _data()
@@ -81,8 +83,6 @@ def _network() -> ml_collections.ConfigDict:
 
 def _train() -> ml_collections.ConfigDict:
     train = ml_collections.ConfigDict()
-    train.seed = 0  # everything random comes from it
-    train.batch_size = 64  # pictures per step over all devices (8 on each of 8 GPUs)
     train.eval_batch_size = 8  # pictures per evaluation step over all devices
     train.pretrain_steps = 160_000  # steps of the supernet
     train.search_steps = 40_000  # steps of the search
@@ -153,7 +153,7 @@ def run_spec(config: ml_collections.ConfigDict) -> RunSpec:
         init_from=config.init_from or None,
         network=NetworkSpec(num_classes=dataset_info(data.name).num_classes, **config.network),
         data=data,
-        train=TrainSpec(**config.train),
+        train=TrainSpec(seed=config.seed, batch_size=config.batch_size, **config.train),
         loss=LossSpec(**{**config.loss, "class_weights": tuple(config.loss.class_weights) or None}),
         search=SearchSpec(**config.search),
         latency=_latency_spec(config),
@@ -166,14 +166,14 @@ def _data_spec(config: ml_collections.ConfigDict) -> DataSpec:
     for name in ("base_size", "scale_range"):
         values[name] = tuple(values[name]) if any(values[name]) else None
     values["data_dir"] = values["data_dir"] or None
-    return DataSpec(seed=config.train.seed, **values)
+    return DataSpec(seed=config.seed, **values)
 
 
 def _latency_spec(config: ml_collections.ConfigDict) -> LatencySpec:
     values: dict[str, Any] = dict(config.latency)
     del values["predictor"]
     values["target_ms"] = values["target_ms"] or None
-    return LatencySpec(image_size=tuple(config.data.eval_size), seed=config.train.seed, **values)
+    return LatencySpec(image_size=tuple(config.data.eval_size), seed=config.seed, **values)
 
 
 def nearest_field(name: str, config: ml_collections.ConfigDict) -> str:

@@ -95,7 +95,7 @@ def test_memory_is_shared_by_the_devices():
     config = base_config()
     config.network.block, config.network.width = "lir", 0.25
     config.loss.lam = 0.0
-    config.train.batch_size = 8
+    config.batch_size = 8
     spec = run_spec(config)
     network = declare(spec.network)
     weights = 4 * (counts.parameters(network) + sum(counts.block_parameters(block) for block in network.auxiliary))

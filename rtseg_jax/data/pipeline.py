@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Sequence
 from typing import TypedDict
 
-import grain
 import numpy as np
 from jaxtyping import Bool, UInt8
 
 from rtseg_jax.data.augmentation import augment, place, resize_image
 from rtseg_jax.data.dataset import DataSpec, Example, Source
+from rtseg_jax.data.quiet_grain import grain
 from rtseg_jax.errors import UserError
 from rtseg_jax.labels import IGNORE
 

@@ -50,7 +50,7 @@ class Run:
     def start(spec: RunSpec, workdir: Workdir) -> "Run":
         """Builds data set, declaration and mesh; raises `UserError` before anything is trained."""
         mesh = data_mesh()
-        check_batch_size(spec.train.batch_size, mesh, "config.train.batch_size")
+        check_batch_size(spec.train.batch_size, mesh, "config.batch_size")
         check_batch_size(spec.train.eval_batch_size, mesh, "config.train.eval_batch_size")
         return Run(spec, workdir, build_dataset(spec.data), declare(spec.network), mesh)
 

@@ -34,7 +34,9 @@ class TrainSpec:
     tensorboard: bool
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "eval_batch_size", "accumulate", "log_every", "checkpoint_every"):
+        if self.batch_size < 1:
+            raise UserError(f"config.batch_size is {self.batch_size}: it must be at least 1")
+        for name in ("eval_batch_size", "accumulate", "log_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise UserError(f"config.train.{name} is {getattr(self, name)}: it must be at least 1")
 

@@ -28,7 +28,7 @@ def shrink(config, predictor: Path, *, steps: int = 2):
     config.network.width, config.network.head_width = 0.25, 8
     config.network.segment_blocks, config.network.patch_sizes = (1, 0, 1), (2, 1, 1)
     config.network.auxiliary_channels = 8
-    config.train.batch_size, config.train.eval_batch_size = 2, 2
+    config.batch_size, config.train.eval_batch_size = 2, 2
     config.train.pretrain_steps = config.train.search_steps = config.train.finetune_steps = steps
     config.train.uniform_steps = steps
     config.train.recalibration_batches = 1

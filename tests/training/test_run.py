@@ -154,8 +154,8 @@ def run_main(monkeypatch, *arguments):
 
 
 def test_unknown_field_names_the_nearest(monkeypatch, capsys):
-    code = run_main(monkeypatch, "--config=configs/quickstart.py", "--workdir=x", "--config.train.batchsize=4")
-    assert "config.train.batch_size" in f"{code}{capsys.readouterr().err}"
+    code = run_main(monkeypatch, "--config=configs/quickstart.py", "--workdir=x", "--config.batchsize=4")
+    assert "--config.batch_size" in f"{code}{capsys.readouterr().err}"
 
 
 def test_missing_data_folder_stops_before_anything_is_trained(tmp_path, predictor_path):
