@@ -1,0 +1,249 @@
+"""A training step of the width 1.0 LIR network: each lowering against the same network in PyTorch, on CPU.
+
+    python -m benchmarks.train_step [--seconds 60] [--batch 4] [--size 128 256] [--threads 2]
+
+Forward, cross-entropy of main and auxiliary heads at full size, backward, SGD with momentum and weight decay; float32.
+PyTorch interprets the same declaration and starts from the same weights, and both losses are printed: they differ by
+rounding, and by dropout unless `--dropout 0` switches it off. The steps take turns in one run, so that the ratios
+survive a busy machine.
+"""
+
+import argparse
+import dataclasses
+import functools
+import os
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import numpy as np
+import optax
+
+from rtseg_jax.architecture import Network, NetworkSpec, declare, graph
+from rtseg_jax.models import SegmentationNetwork, initial_variables
+from rtseg_jax.training.losses import LossSpec
+from rtseg_jax.training.state import TrainState
+from rtseg_jax.training.step import IMAGE_MEAN, IMAGE_STD, StepSetup, make_step
+
+try:
+    import torch
+    from torch.nn import functional
+except ImportError:
+    torch = None  # type: ignore[assignment]
+
+INSTALL = "no PyTorch: pip install torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
+SPEC = NetworkSpec(19, "lir", 1.0, (1, 1, 3))
+RATE, MOMENTUM, WEIGHT_DECAY = 0.05, 0.9, 5e-4
+
+Run = Callable[[], float]
+
+
+def jax_run(network: Network, variables: Any, batch: dict[str, np.ndarray], lowering: str) -> Run:
+    """The step of `rtseg_jax.training`, compiled; every call goes on from the state that the last one left."""
+    model = SegmentationNetwork(network, lowering=lowering)
+    optimizer = optax.chain(optax.add_decayed_weights(WEIGHT_DECAY), optax.sgd(RATE, momentum=MOMENTUM))
+    params = jax.tree.map(jax.numpy.array, variables["params"])
+    stats = jax.tree.map(jax.numpy.array, variables["batch_stats"])
+    state = TrainState(jax.numpy.zeros((), jax.numpy.int32), params, stats, optimizer.init(params))
+    step = jax.jit(make_step(StepSetup(model, optimizer, LossSpec(), seed=0)), donate_argnums=0)
+    compiled = step.lower(state, batch, None).compile()
+    holder = [state]
+
+    def run() -> float:
+        holder[0], metrics = compiled(holder[0], batch, None)
+        return float(metrics["losses"]["total"])
+
+    return run
+
+
+class TorchNetwork:
+    """Interprets a declaration with PyTorch, in training mode."""
+
+    def __init__(self, network: Network, variables: Any):
+        self.network = network
+        self.blocks = (*network.plain_blocks, *network.auxiliary)
+        self.outputs = [block.output for block in (network.blocks[-1], *network.auxiliary)]
+        self.weights = {path: torch_weight(path, leaf) for path, leaf in leaves(variables["params"])}
+        self.stats = {path: torch.tensor(leaf) for path, leaf in leaves(variables["batch_stats"])}
+
+    def __call__(self, images: Any) -> list[Any]:
+        """Logits of the network and of its auxiliary heads, at the size of the image."""
+        values = {self.network.image: images}
+        for block in self.blocks:
+            for op in block.ops:
+                values[op.output] = self.apply(op, (block.name, op.name), [values[tensor] for tensor in op.inputs])
+        return [values[tensor] for tensor in self.outputs]
+
+    @functools.singledispatchmethod
+    def apply(self, op: graph.Op, path: tuple[str, ...], inputs: list[Any]) -> Any:
+        """Computes one operator."""
+        raise NotImplementedError(f"operator {type(op).__name__} does not occur in this network")
+
+    @apply.register
+    def _(self, op: graph.Conv, path: tuple[str, ...], inputs: list[Any]) -> Any:
+        weight = self.weights[(*path, "kernel")]
+        groups = inputs[0].shape[1] if op.depthwise else 1
+        # `SAME` at stride 2 and even sizes: nothing before, one behind.
+        x = functional.pad(inputs[0], (0, 1, 0, 1)) if op.stride == 2 else inputs[0]
+        padding = op.kernel // 2 if op.stride == 1 else 0
+        x = functional.conv2d(x, weight, self.weights.get((*path, "bias")), op.stride, padding, 1, groups)
+        x = self.norm((*path, "norm"), x) if op.norm else x
+        return functional.relu(x) if op.activation == "relu" else x
+
+    @apply.register
+    def _(self, op: graph.BatchNorm, path: tuple[str, ...], inputs: list[Any]) -> Any:
+        return self.norm(path, inputs[0])
+
+    @apply.register
+    def _(self, op: graph.Add, path: tuple[str, ...], inputs: list[Any]) -> Any:
+        x = functools.reduce(torch.add, inputs)
+        return functional.relu(x) if op.activation == "relu" else x
+
+    @apply.register
+    def _(self, op: graph.Gate, path: tuple[str, ...], inputs: list[Any]) -> Any:
+        return inputs[0] * torch.sigmoid(inputs[1])
+
+    @apply.register
+    def _(self, op: graph.Concat, path: tuple[str, ...], inputs: list[Any]) -> Any:
+        return torch.cat(inputs, 1)
+
+    @apply.register
+    def _(self, op: graph.Resize, path: tuple[str, ...], inputs: list[Any]) -> Any:
+        return functional.interpolate(inputs[0], inputs[1].shape[2:], mode="bilinear", align_corners=False)
+
+    @apply.register
+    def _(self, op: graph.Pool, path: tuple[str, ...], inputs: list[Any]) -> Any:
+        if op.kind == "max":
+            return functional.max_pool2d(functional.pad(inputs[0], (0, 1, 0, 1), value=-float("inf")), 3, 2)
+        return functional.avg_pool2d(functional.pad(inputs[0], (0, 1, 0, 1)), 3, 2)
+
+    @apply.register
+    def _(self, op: graph.GlobalMean, path: tuple[str, ...], inputs: list[Any]) -> Any:
+        return inputs[0].mean((2, 3), keepdim=True)
+
+    @apply.register
+    def _(self, op: graph.Dropout, path: tuple[str, ...], inputs: list[Any]) -> Any:
+        return functional.dropout(inputs[0], op.rate)
+
+    def norm(self, path: tuple[str, ...], x: Any) -> Any:
+        """Batch norm; PyTorch's momentum is the share of the new value."""
+        mean, variance = self.stats[(*path, "mean")], self.stats[(*path, "var")]
+        scale, bias = self.weights[(*path, "scale")], self.weights[(*path, "bias")]
+        return functional.batch_norm(x, mean, variance, scale, bias, training=True, momentum=0.1, eps=1e-5)
+
+
+def torch_weight(path: tuple[str, ...], leaf: np.ndarray) -> Any:
+    """A trainable tensor; kernels turn from HWIO to OIHW."""
+    array = leaf.transpose(3, 2, 0, 1) if path[-1] == "kernel" else leaf
+    return torch.tensor(np.ascontiguousarray(array), requires_grad=True)
+
+
+def leaves(tree: Any, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], np.ndarray]]:
+    """(path, array) of every leaf."""
+    if not isinstance(tree, dict):
+        return [(path, np.asarray(tree))]
+    return [leaf for name, value in tree.items() for leaf in leaves(value, (*path, name))]
+
+
+def torch_run(network: Network, variables: Any, batch: dict[str, np.ndarray], channels_last: bool) -> Run:
+    """The same step in eager PyTorch; every call goes on from the weights that the last one left."""
+    model = TorchNetwork(network, variables)
+    count = sum(weight.numel() for weight in model.weights.values())
+    assert count == sum(leaf.size for _, leaf in leaves(variables["params"])), "not the same network"
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    for path, weight in model.weights.items():
+        if path[-1] == "kernel":
+            weight.data = weight.data.contiguous(memory_format=layout)
+    optimizer = torch.optim.SGD(model.weights.values(), RATE, MOMENTUM, weight_decay=WEIGHT_DECAY)
+    images = torch.tensor(batch["image"]).permute(0, 3, 1, 2).contiguous(memory_format=layout)
+    labels = torch.tensor(batch["label"].astype(np.int64))
+    mean, std = (torch.tensor(values)[None, :, None, None] for values in (IMAGE_MEAN, IMAGE_STD))
+
+    def run() -> float:
+        optimizer.zero_grad(set_to_none=True)
+        outputs = model((images.float() / 255 - mean) / std)
+        loss = sum(functional.cross_entropy(logits, labels, ignore_index=255) for logits in outputs)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return run
+
+
+def measure(runs: dict[str, Run], seconds: float) -> dict[str, list[tuple[float, float]]]:
+    """(wall, processor) seconds of every step, taking turns; the first steps warm up."""
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or not all(times.values()):
+        for name, run in runs.items():
+            wall, processor = time.perf_counter(), time.process_time()
+            run()
+            times[name].append((time.perf_counter() - wall, time.process_time() - processor))
+    return times
+
+
+def random_batch(batch: int, size: tuple[int, int]) -> dict[str, np.ndarray]:
+    """Noise, with a few void pixels."""
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, SPEC.num_classes + 1, (batch, *size)).astype(np.uint8)
+    label[label == SPEC.num_classes] = 255
+    return {"image": rng.integers(0, 256, (batch, *size, 3)).astype(np.uint8), "label": label}
+
+
+def build(spec: NetworkSpec, batch: dict[str, np.ndarray], threads: int) -> dict[str, Run]:
+    """Every contender, warmed up; prints the losses of its first two steps."""
+    network = declare(spec)
+    variables = initial_variables(SegmentationNetwork(network), 0)
+    factories: dict[str, Callable[[], Run]] = {
+        f"jax {lowering}": functools.partial(jax_run, network, variables, batch, lowering)
+        for lowering in ("cpu", "native")
+    }
+    if torch is None:
+        print(INSTALL)
+    else:
+        torch.set_num_threads(threads)
+        factories["torch"] = functools.partial(torch_run, network, variables, batch, channels_last=False)
+        factories["torch channels_last"] = functools.partial(torch_run, network, variables, batch, channels_last=True)
+    runs = {}
+    for name, factory in factories.items():
+        runs[name] = factory()
+        print(f"{name:20} losses of the first steps {runs[name]():.4f} {runs[name]():.4f}", flush=True)
+    return runs
+
+
+def report(times: dict[str, list[tuple[float, float]]]) -> str:
+    """The table; ratios are to the fastest PyTorch where there is one, to the fastest otherwise."""
+    least = {name: min(wall for wall, _ in values) for name, values in times.items()}
+    peers = [value for name, value in least.items() if name.startswith("torch")]
+    best = min(peers or least.values())
+    lines = [f"{'':20}{'min ms':>9}{'median':>9}{'cpu min':>9}{'steps':>7}{'ratio':>7}"]
+    for name, values in times.items():
+        wall, processor = zip(*values, strict=True)
+        cells = [least[name], statistics.median(wall), min(processor)]
+        line = f"{name:20}" + "".join(f"{1e3 * value:9.1f}" for value in cells)
+        lines.append(f"{line}{len(values):7}{least[name] / best:6.2f}×")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Prints losses and times."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--size", type=int, nargs=2, default=(128, 256), help="multiples of 32")
+    parser.add_argument("--seconds", type=float, default=60.0, help="for all together, compilation not counted")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of PyTorch")
+    parser.add_argument("--dropout", type=float, default=SPEC.dropout, help="rate in the head")
+    arguments = parser.parse_args()
+    if any(length % 32 for length in arguments.size):
+        parser.error("--size must be two multiples of 32")
+    spec = dataclasses.replace(SPEC, dropout=arguments.dropout)
+    runs = build(spec, random_batch(arguments.batch, tuple(arguments.size)), arguments.threads)
+    print(report(measure(runs, arguments.seconds)))
+
+
+if __name__ == "__main__":
+    main()
