@@ -43,7 +43,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.loss.class_weights = (4.20, 3.48, 9.60, 2.87, 7.39, 5.56, 9.44, 9.48, 6.79, 9.89, 10.21)
     config.loss.beta = 0.1  # per millisecond: the search is 200 times shorter than the paper's
     config.loss.lam = 0.0  # as published it does next to nothing; the teacher would take a third of the time
-    config.search.path_rate = 0.3
 
     config.latency.target_fraction = 0.75  # of the supernet, itself 0.55 of BiSeNetV2
     config.latency.num_blocks = 80

@@ -38,7 +38,7 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.loss.beta = 2.0  # per millisecond: thousands of times fewer steps than the paper's, and a faster device
     config.search.width_rate = 0.9  # explicit, so that a search with β = 0 can be compared; about what 0 would choose
-    config.search.path_rate = 0.3
+    config.search.path_rate = 0.1
 
     config.latency.num_blocks = 48
     config.latency.num_networks = 12

@@ -23,10 +23,10 @@ def key() -> jax.Array:
 def predictor_path(tmp_path_factory):
     """A recorded latency predictor, of a device that is a formula."""
     sys.path.insert(0, str(Path(__file__).parent / "latency"))
-    from synthetic import CARD, SIZE, measure
+    from synthetic import CARD, measure
 
     from rtseg_jax.latency import fitting
 
     path = tmp_path_factory.mktemp("predictor") / "predictor.json"
-    fitting.fit(measure(), {**CARD, "image_size": SIZE}, steps=200).save(path)
+    fitting.fit(measure(), {**CARD, "image_size": (32, 64)}, steps=200).save(path)
     return path

@@ -39,13 +39,18 @@ def is_kernel(params: Any) -> Any:
 def architecture_optimizer(
     spec: SearchSpec, width_rate: float, steps: int, accumulate: int
 ) -> optax.GradientTransformation:
-    """Plain gradient steps without decay; path logits stop after `freeze_paths` of the search (not published, ours)."""
-    frozen_from = int(spec.freeze_paths * (steps // accumulate))
+    """Plain gradient steps without weight decay (not published, ours).
+
+    Path logits stop after `freeze_paths` of the search. Width steps shrink linearly to zero: at a constant size the
+    costliest groups flip between floor and full width around the target to the end.
+    """
+    updates = max(1, steps // accumulate)
+    frozen_from = int(spec.freeze_paths * updates)
 
     def path_rate(count: jax.Array) -> jax.Array:
         return jnp.where(count < frozen_from, spec.path_rate, 0.0)
 
-    transforms = {"widths": optax.sgd(width_rate), "paths": optax.sgd(path_rate)}
+    transforms = {"widths": optax.sgd(optax.linear_schedule(width_rate, 0.0, updates)), "paths": optax.sgd(path_rate)}
     labels = ArchParams("widths", "paths")  # type: ignore[arg-type]
     return accumulated(optax.multi_transform(transforms, lambda _: labels), accumulate)
 

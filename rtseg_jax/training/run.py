@@ -113,11 +113,17 @@ class Run:
         if not self.spec.predictor and not path.exists():
             run_sweep_in_child(self.spec.network, self.spec.latency, self.workdir.latency)
         model = LatencyModel.load(path)
+        self._check_image_size(model, path)
         of_network = network_latency(self.supernet, self.spec.latency.image_size, model)
         of_decision = LatencyOf(self.supernet, of_network)
         target_ms = self.spec.latency.target(of_decision({}, mixed_paths(self.supernet)))
         check_reachable(target_ms, reachable_range(self.supernet, of_decision))
         return Latency(model, of_network, of_decision, target_ms)
+
+    def _check_image_size(self, model: LatencyModel, path: Path) -> None:
+        measured, wanted = tuple(model.card["image_size"]), self.spec.latency.image_size
+        if measured != wanted:
+            raise UserError(f"{path} was measured at {measured}, the network input is {wanted}; measure at that size")
 
     def _places(self) -> list[Workdir]:
         return [self.workdir] + ([Workdir(self.spec.init_from)] if self.spec.init_from else [])

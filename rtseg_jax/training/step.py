@@ -118,14 +118,20 @@ def _architecture(
     if search is None or arch is None:
         return None, _Latency({}, {})
     frozen = search.frozen(step)
-    # Once frozen, a large factor on the logits makes sample and softmax the most probable path, for good.
-    settled = arch._replace(paths={name: jnp.where(frozen, 1e4, 1.0) * value for name, value in arch.paths.items()})
+    settled = arch._replace(
+        paths={name: jnp.where(frozen, _certain(value), value) for name, value in arch.paths.items()}
+    )
     architecture = sample(network, settled, jax.random.fold_in(key, 1), search.temperature(step))
     probabilities = path_probabilities(settled)
     kept = {name: mask.sum() for name, mask in architecture.masks.items()}
     latency = search.latency(kept, probabilities)
     metrics = {"latency_ms": latency, "kept": kept, "paths": probabilities}
     return architecture, _Latency({"latency": jnp.abs(latency - search.target_ms)}, metrics)
+
+
+def _certain(logits: jax.Array) -> jax.Array:
+    """Logits that no noise can turn: sample and softmax are the most probable path."""
+    return 1e4 * jax.nn.one_hot(jnp.argmax(logits), len(logits))
 
 
 def _forward(

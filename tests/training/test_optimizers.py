@@ -131,13 +131,14 @@ def test_accumulating_one_is_no_wrapper():
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_architecture_takes_plain_steps_and_freezes_its_paths(accumulate):
+def test_architecture_takes_shrinking_steps_and_freezes_its_paths(accumulate):
     spec = SearchSpec(width_rate=0.0, path_rate=0.1, temperature_start=5.0, temperature_end=0.5, freeze_paths=0.7)
     optimizer = architecture_optimizer(spec, 0.01, 10 * accumulate, accumulate)
     params = ArchParams({"a": jnp.ones(2)}, {"m": jnp.zeros(3)})
     gradient = ArchParams({"a": jnp.array([1.0, -2.0])}, {"m": jnp.array([1.0, 0.0, -1.0])})
     history = run(optimizer, params, [gradient] * 10 * accumulate)[accumulate - 1 :: accumulate]
     for number, after in enumerate(history, start=1):
-        np.testing.assert_allclose(after.widths["a"], [1 - 0.01 * number, 1 + 0.02 * number], rtol=1e-5)
+        travelled = sum(1 - update / 10 for update in range(number))  # in steps of the first one's size
+        np.testing.assert_allclose(after.widths["a"], [1 - 0.01 * travelled, 1 + 0.02 * travelled], rtol=1e-5)
         moved = min(number, 7)  # ten updates, of which the last 30 % leave the paths alone
         np.testing.assert_allclose(after.paths["m"], [-0.1 * moved, 0.0, 0.1 * moved], rtol=1e-5, atol=1e-7)
