@@ -1,6 +1,7 @@
 """CamVid at 360×480 with a small supernet, for two CPU cores.
 
-    python -m rtseg_jax.main --config=configs/camvid.py --config.data.data_dir=CAMVID --workdir=WORKDIR
+    python -m rtseg_jax.main --config=configs/camvid.py --config.data.data_dir=CAMVID --workdir=WORKDIR \
+        --cpu_devices=2
 
 Hardware: 2 CPU cores.
 Time: at most 75 minutes.
@@ -15,7 +16,7 @@ from rtseg_jax.config import base_config
 def get_config() -> ml_collections.ConfigDict:
     config = base_config()
     config.data.name = "camvid"
-    config.data.train_size = (256, 352)
+    config.data.train_size = (224, 320)
     config.data.eval_size = (360, 480)
     config.data.base_size = (0, 0)
     config.data.scale_range = (0.5, 1.5)
@@ -26,9 +27,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.network.auxiliary_channels = 32
 
     config.batch_size = 8
-    config.train.pretrain_steps = 800
-    config.train.search_steps = 200
-    config.train.finetune_steps = 1_000
+    config.train.pretrain_steps = 700
+    config.train.search_steps = 160
+    config.train.finetune_steps = 900
     config.train.learning_rate = config.train.finetune_learning_rate = 0.05
     config.train.search_learning_rate = 0.02
     config.train.warmup_steps = 20

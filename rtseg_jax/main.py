@@ -19,6 +19,7 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "File with the configu
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for everything that the run writes.")
 _DESCRIBE = flags.DEFINE_bool("describe", False, "Print what the config would build, without data, and stop.")
 _DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Join the other processes of a multi-host run first.")
+_CPU_DEVICES = flags.DEFINE_integer("cpu_devices", 1, "Devices to split batches over where JAX runs on the CPU.")
 
 
 def main(arguments: list[str]) -> None:
@@ -32,6 +33,7 @@ def main(arguments: list[str]) -> None:
             return
         if not _WORKDIR.value:
             raise UserError("--workdir is missing: name the folder that the run may write to")
+        jax.config.update("jax_num_cpu_devices", _CPU_DEVICES.value)
         if _DISTRIBUTED.value:
             join_other_processes()
         train_and_evaluate(_CONFIG.value, _WORKDIR.value)

@@ -1,6 +1,9 @@
 """Bilinear resizing with half-pixel centres, in a form to train and a form to export."""
 
+from typing import Any
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
@@ -20,13 +23,27 @@ def resize_bilinear(
     if x.shape[1:3] == size:
         return x
     if lowering != "export":
-        return _interpolate(x, size)
+        return _two_products(x, size)
 
     def marked(x: Array, **_: object) -> Array:
         return _interpolate(x, size)
 
     composite = lax.composite(marked, name="odml.upsample_bilinear2d", version=1)
     return composite(x, size=np.array(size, np.int64), is_nchw_op=False, align_corners=False)
+
+
+def _two_products(x: Array, size: tuple[int, int]) -> Array:
+    """Rows, then columns, each a matrix product on the layout at hand: `jax.image.resize` would transpose in between."""
+    b, h, w, c = x.shape
+    rows, columns = (_weights(before, after, x.dtype) for before, after in zip((h, w), size, strict=True))
+    tall = jnp.einsum("Hh,bhn->bHn", rows, x.reshape(b, h, w * c))
+    wide = jnp.einsum("Ww,nwc->nWc", columns, tall.reshape(b * size[0], w, c))
+    return wide.reshape(b, *size, c)
+
+
+def _weights(before: int, after: int, dtype: Any) -> Array:
+    """Share of every old pixel in every new one, along one axis."""
+    return jax.image.resize(jnp.eye(before), (after, before), "bilinear", antialias=False).astype(dtype)
 
 
 def _interpolate(x: Array, size: tuple[int, int]) -> Array:
