@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from rtseg_jax.latency.backends import load_interpreter
+from rtseg_jax.export.interpreter import load_interpreter
 
 
 @dataclasses.dataclass(frozen=True)

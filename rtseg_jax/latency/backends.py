@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from rtseg_jax.errors import UserError
+from rtseg_jax.export.interpreter import load_interpreter
 
 MEASURED_MS = 15.0  # shorter models are repeated until this much has been timed
 WARMUP = 3
@@ -110,15 +111,6 @@ class HostCpu:
             "statistic": "lower quartile" if self._cpu_time else "minimum",
             "clock": "CPU time of the thread" if self._cpu_time else "wall time",
         }
-
-
-def load_interpreter(model: bytes, threads: int = 1) -> Any:
-    """A LiteRT interpreter, ready to run."""
-    from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415  (takes a second that most users never need)
-
-    interpreter = Interpreter(model_content=model, num_threads=threads)
-    interpreter.allocate_tensors()
-    return interpreter
 
 
 def processor_name() -> str:

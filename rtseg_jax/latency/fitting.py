@@ -80,14 +80,18 @@ def fit(measured: Measured, card: Mapping[str, Any], seed: int = 0, steps: int =
     networks = [network.plain_blocks for network in measured.networks]
     every = [*measured.blocks, *itertools.chain.from_iterable(networks)]
     candidates = {tile: arrays_of(every, measured.image_size, kinds, tile) for tile in TILES}
-    tile = min(TILES, key=lambda tile: _rough_error(*(x[:number] for x in candidates[tile]), target, fold))
+    rough_errors = {
+        tile: _rough_error(widths[:number], context[:number], target, fold)
+        for tile, (widths, context) in candidates.items()
+    }
+    tile = min(TILES, key=rough_errors.__getitem__)
     widths, context = candidates[tile]
     folds = [*(fold != index for index in range(FOLDS)), np.ones(number, bool)]
     models = fit_blocks(widths[:number], context[:number], target, folds, seed=seed, steps=steps)
     predicted = np.stack([_predict(params, widths, context) for params in models])
     *_, params = models
     parts = zip(*(np.split(x, _ends(number, networks))[1:] for x in (predicted[-1], widths, context)), strict=True)
-    columns = np.asarray([network_columns(*part, np.ones(len(part[0]))) for part in parts])
+    columns = np.asarray([network_columns(ms, w, c, np.ones(len(ms))) for ms, w, c in parts])
     times = np.asarray(measured.network_ms)
     errors = {**_block_errors(predicted[fold, np.arange(number)], target), **_network_errors(columns, times)}
     between = jnp.asarray(network_terms(columns, times), jnp.float32)

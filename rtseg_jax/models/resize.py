@@ -33,7 +33,7 @@ def resize_bilinear(
 
 
 def _two_products(x: Array, size: tuple[int, int]) -> Array:
-    """Rows, then columns, each a matrix product on the layout at hand: `jax.image.resize` would transpose in between."""
+    """Rows, then columns, each a matrix product on the layout at hand; `jax.image.resize` transposes in between."""
     b, h, w, c = x.shape
     rows, columns = (_weights(before, after, x.dtype) for before, after in zip((h, w), size, strict=True))
     tall = jnp.einsum("Hh,bhn->bHn", rows, x.reshape(b, h, w * c))

@@ -9,6 +9,7 @@ import numpy as np
 
 from rtseg_jax.architecture import MIXED, PATHS, ArchSpec, Group, Network, NetworkSpec
 from rtseg_jax.errors import UserError
+from rtseg_jax.latency import NetworkLatency
 from rtseg_jax.search.arch_params import ArchParams
 
 LANDING = (0.98, 1.0)  # predicted latency of the decision over the target
@@ -16,8 +17,6 @@ PATH_WEIGHTS = {"skip": (1.0, 0.0, 0.0), "lir": (0.0, 1.0, 0.0), "mhsa": (0.0, 0
 
 Kept = Mapping[str, int]
 Paths = Mapping[str, str]
-NetworkLatency = Callable[[Mapping[str, jax.Array], Mapping[str, jax.Array]], jax.Array]
-"""(kept indicators by group, path weights by mixed block) → milliseconds."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,10 +14,10 @@ from rtseg_jax.architecture import ArchSpec, Network, declare
 from rtseg_jax.config import RunSpec
 from rtseg_jax.data import Dataset, build_dataset, training_batches
 from rtseg_jax.errors import UserError
-from rtseg_jax.latency import LatencyModel, network_latency, run_sweep_in_child
+from rtseg_jax.latency import LatencyModel, NetworkLatency, network_latency, run_sweep_in_child
 from rtseg_jax.models import SegmentationNetwork, initial_variables, variable_shapes
 from rtseg_jax.models.convolution import default_lowering
-from rtseg_jax.search.decide import LatencyOf, NetworkLatency, check_reachable, reachable_range
+from rtseg_jax.search.decide import LatencyOf, check_reachable, reachable_range
 from rtseg_jax.search.uniform import mixed_paths
 from rtseg_jax.training.checkpoints import load_newest
 from rtseg_jax.training.sharding import check_batch_size, data_mesh, put_replicated

@@ -10,9 +10,9 @@ import optax
 from jaxtyping import Array, Float, UInt8
 
 from rtseg_jax.architecture import Network
+from rtseg_jax.latency import NetworkLatency
 from rtseg_jax.models import Architecture, SegmentationNetwork
 from rtseg_jax.search.arch_params import ArchParams, path_probabilities, sample
-from rtseg_jax.search.decide import NetworkLatency
 from rtseg_jax.training.losses import LossSpec, segmentation_losses, total_loss
 from rtseg_jax.training.specs import SearchSpec
 from rtseg_jax.training.state import TrainState

@@ -37,7 +37,7 @@ def shrink(config, predictor: Path, *, steps: int = 2):
     config.train.num_threads = 1
     config.train.tensorboard = False
     config.latency.predictor = str(predictor)
-    config.latency.target_ms, config.latency.target_fraction = 0.0, 0.4
+    config.latency.target_ms, config.latency.target_fraction = 0.0, 0.7
     return config
 
 
