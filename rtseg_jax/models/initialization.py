@@ -40,7 +40,7 @@ def initial_variables(model: SegmentationNetwork, seed: int) -> Variables:
     return {name: _map(tree, draw) for name, tree in shapes.items()}
 
 
-def _leaves(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
+def _leaves(tree: Any, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
     if not isinstance(tree, Mapping):
         return [(path, tree)]
     return [leaf for name, value in tree.items() for leaf in _leaves(value, (*path, name))]

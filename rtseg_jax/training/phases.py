@@ -65,10 +65,10 @@ def search(run: Run, latency: Latency) -> Results:
         setup,
         lambda start: run.batches("search", start),
         teacher if setup.teacher else None,
-        lambda state: scorer(state.variables, most_probable(run.supernet, searched(state))).miou,
+        lambda state: scorer(state.variables, most_probable(run.supernet, state.arch)).miou,
     )
     state = train(phase, state, run.spec.train, run.workdir, run.mesh)
-    decision = decide(run.spec.network, run.supernet, searched(state), latency.of_decision, latency.target_ms)
+    decision = decide(run.spec.network, run.supernet, state.arch, latency.of_decision, latency.target_ms)
     log_warnings(decision.warnings)
     return _cut_out(run, decision, state) | {"target_ms": latency.target_ms}
 
@@ -112,12 +112,6 @@ def initial_state(setup: StepSetup, variables: Any, run: Run, arch: ArchParams |
         arch_opt_state,
     )
     return put_replicated(state, run.mesh)
-
-
-def searched(state: TrainState) -> ArchParams:
-    """The architecture parameters of a search's state."""
-    assert state.arch is not None
-    return state.arch
 
 
 def save_variables(run: Run, name: str, variables: Any) -> None:

@@ -3,29 +3,28 @@
 from typing import Any
 
 import flax.struct
-import jax
-
-from rtseg_jax.search.arch_params import ArchParams
 
 
 @flax.struct.dataclass
 class TrainState:
     """Weights, statistics, optimizer states; the architecture only while it is being searched.
 
+    Leaves are arrays, or their shapes where only those are known.
+
     Attributes:
       step: number of finished steps of the phase, int32.
       params: trainable weights.
       batch_stats: running statistics of batch norm.
       opt_state: of the weights' optimizer.
-      arch: indicators and path logits, or None.
+      arch: `ArchParams`, or None.
       arch_opt_state: of their optimizer, or None.
     """
 
-    step: jax.Array
+    step: Any
     params: Any
     batch_stats: Any
     opt_state: Any
-    arch: ArchParams | None = None
+    arch: Any = None
     arch_opt_state: Any = None
 
     @property

@@ -8,6 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
+FAST_COMPILES = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 TRAINING = ("pretrain", "search", "finetune", "uniform")
 
 
@@ -26,7 +27,7 @@ def shrink(config, predictor: Path, *, steps: int = 2):
     config.data.base_size = (32, 64)
     config.data.num_train, config.data.num_validation = 8, 3
     config.network.width, config.network.head_width = 0.25, 8
-    config.network.segment_blocks, config.network.patch_sizes = (1, 0, 1), (2, 1, 1)
+    config.network.segment_blocks, config.network.patch_sizes = (0, 0, 1), (2, 1, 2)
     config.network.auxiliary_channels = 8
     config.batch_size, config.train.eval_batch_size = 2, 2
     config.train.pretrain_steps = config.train.search_steps = config.train.finetune_steps = steps
@@ -58,7 +59,7 @@ def command(config: Path, workdir: Path, *extra: str) -> list[str]:
 
 def start(config: Path, workdir: Path, *extra: str, devices: int = 1) -> subprocess.Popen:
     """A run in a process of its own."""
-    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+    flags = f"--xla_force_host_platform_device_count={devices} {FAST_COMPILES}"
     return subprocess.Popen(
         command(config, workdir, *extra),
         cwd=ROOT,
