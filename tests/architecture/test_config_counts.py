@@ -13,7 +13,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 # name: parameters, MACs of one picture at the config's evaluation size
 TABLE = {
     "ade20k": (24_783_606, 68_114_950_720),
-    "camvid": (1_581_507, 3_385_671_040),
+    "camvid": (1_581_507, 3_293_632_120),
     "camvid_full": (24_472_107, 43_869_362_320),
     "quickstart": (897_947, 406_025_216),
     "search": (24_490_035, 137_542_115_904),
