@@ -32,6 +32,7 @@ def resize_bilinear(
     return composite(x, size=np.array(size, np.int64), is_nchw_op=False, align_corners=False)
 
 
+@jax.named_scope("resize_bilinear")
 def _two_products(x: Array, size: tuple[int, int]) -> Array:
     """Rows, then columns, each a matrix product on the layout at hand; `jax.image.resize` transposes in between."""
     b, h, w, c = x.shape

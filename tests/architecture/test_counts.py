@@ -180,7 +180,7 @@ def test_macs_are_those_that_xla_counts(name):
         flops = xla_flops(eqn)
         computed += flops
         owners = [pair for pair in itertools.pairwise(inside) if pair in operators]
-        if "_resize" in inside:
+        if "resize_bilinear" in inside:
             resizes += flops
         elif owners:  # a layer with parameters has its own module
             found[owners[-1]] += flops / 2 / inside_share(eqn)
