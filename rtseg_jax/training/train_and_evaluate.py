@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import ml_collections
 
+from rtseg_jax import __version__
 from rtseg_jax.config import PHASES, RunSpec, run_spec
 from rtseg_jax.data import check_source
 from rtseg_jax.training import outcome, phases
@@ -19,7 +20,7 @@ from rtseg_jax.training.run import Run
 from rtseg_jax.training.workdir import Workdir
 
 NEED_LATENCY = {"search", "uniform", "evaluate"}
-PACKAGES = ("rtseg_jax", "jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "ai-edge-litert")
+PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "ai-edge-litert")
 
 
 def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, Any]:
@@ -63,6 +64,6 @@ def run_phases(spec: RunSpec, place: Workdir, left: list[str]) -> None:
 
 def environment() -> dict[str, Any]:
     """Versions and device, for `results.json`."""
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    versions = {"rtseg_jax": __version__} | {name: importlib.metadata.version(name) for name in PACKAGES}
     devices = [f"{device.platform}: {device.device_kind}" for device in jax.devices()]
     return {"versions": versions, "python": platform.python_version(), "devices": devices}
