@@ -25,9 +25,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.network.auxiliary_channels = 32
 
     config.batch_size = 8
-    config.train.pretrain_steps = 240
-    config.train.search_steps = 120
-    config.train.finetune_steps = 200
+    config.train.pretrain_steps = 220
+    config.train.search_steps = 100
+    config.train.finetune_steps = 180
     config.train.learning_rate = config.train.finetune_learning_rate = 0.1
     config.train.search_learning_rate = 0.03
     config.train.recalibration_batches = 20
@@ -38,8 +38,8 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.loss.beta = 2.0  # per millisecond: thousands of times fewer steps than the paper's, and a faster device
     config.search.width_rate = 0.9  # explicit, so that a search with β = 0 can be compared; about what 0 would choose
-    config.search.path_rate = 0.1
+    config.search.path_rate = 0.05
 
-    config.latency.num_blocks = 48
+    config.latency.num_blocks = 40
     config.latency.num_networks = 12
     return config

@@ -1,7 +1,6 @@
 """The end of a run: scores, costs and latencies of every network in one table, pictures, the exported file."""
 
 import dataclasses
-import itertools
 from typing import Any
 
 import jax
@@ -51,7 +50,7 @@ TRAINED = {"supernet": "pretrain", "searched": "finetune", "uniform": "uniform"}
 
 def export(run: Run) -> dict[str, Any]:
     """Writes `model.tflite` in a child process and returns its agreement with JAX."""
-    return convert_in_child(run.workdir.root, run.workdir.model, _first_pictures(run))
+    return convert_in_child(run.workdir.root, run.workdir.model, _network_inputs(run))
 
 
 def _architectures(run: Run) -> dict[str, ArchSpec]:
@@ -110,7 +109,7 @@ def print_table(rows: list[Row], target_ms: float) -> None:
     """Prints the final table, and who won."""
     table = Table(title=f"Latency target {target_ms:.2f} ms")
     for column in ("network", "mIoU %", "parameters M", "GMACs", "predicted ms", "measured ms"):
-        table.add_column(column, justify="left" if column == "network" else "right")
+        table.add_column(column, justify="left" if column == "network" else "right", no_wrap=column == "network")
     for row in rows:
         table.add_row(
             row["name"],
@@ -140,10 +139,19 @@ def verdict(rows: list[Row]) -> str:
     return f"The search beats uniform scaling by {gain:.1f} points of mIoU."
 
 
-def _first_pictures(run: Run) -> np.ndarray:
-    """The report's validation pictures at network size, uint8."""
-    batches = evaluation_batches(run.dataset.validation, run.spec.data, 1, num_threads=0)
-    return np.concatenate([batch["image"] for batch in itertools.islice(batches, PICTURES)])
+def _shown(run: Run) -> list[int]:
+    """Numbers of the validation pictures in the report, spread evenly: neighbours may be frames of one video."""
+    number = len(run.dataset.validation)
+    return sorted({int(index) for index in np.linspace(0, number - 1, min(PICTURES, number))})
+
+
+def _network_input(run: Run, index: int) -> np.ndarray:
+    """A validation picture at network size, uint8, as a batch of one."""
+    return next(evaluation_batches(_Only(run.dataset.validation[index]), run.spec.data, 1, num_threads=0))["image"]
+
+
+def _network_inputs(run: Run) -> np.ndarray:
+    return np.concatenate([_network_input(run, index) for index in _shown(run)])
 
 
 def _pictures(run: Run) -> dict[str, Image.Image]:
@@ -156,10 +164,10 @@ def _pictures(run: Run) -> dict[str, Image.Image]:
         return predict_labels(model.apply(variables, normalize(images))["logits"], images.shape[1:3])  # type: ignore
 
     predict, pictures = jax.jit(predict), {}
-    for index in range(min(PICTURES, len(run.dataset.validation))):
+    for index in _shown(run):
         example = run.dataset.validation[index]
-        batch = next(evaluation_batches(_Only(example), run.spec.data, 1, num_threads=0))
-        prediction = _to_size(np.asarray(predict(jnp.asarray(batch["image"])))[0], example["label"].shape)
+        found = np.asarray(predict(jnp.asarray(_network_input(run, index))))[0]
+        prediction = _to_size(found, example["label"].shape)
         caption = f"Validation picture {index}"
         picture = comparison_picture(example["image"], example["label"], prediction, info.class_names, info.palette)
         pictures[caption] = picture
