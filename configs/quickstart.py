@@ -3,8 +3,8 @@
     launch/quickstart.sh WORKDIR
 
 Hardware: 2 CPU cores, 6 GB.
-Time: at most 8 minutes after installation; not yet measured.
-Validation mIoU: not yet measured.
+Time: 7.5 minutes after installation.
+Validation mIoU: 33.5 % for the searched network, see docs/results.md.
 """
 
 import ml_collections

@@ -108,7 +108,7 @@ def _with_slicing_rows(run: Run, rows: list[Row]) -> list[Row]:
 def print_table(rows: list[Row], target_ms: float) -> None:
     """Prints the final table, and who won."""
     table = Table(title=f"Latency target {target_ms:.2f} ms")
-    for column in ("network", "mIoU %", "parameters M", "GMACs", "predicted ms", "measured ms"):
+    for column in ("network", "mIoU %", "params M", "GMACs", "predicted ms", "measured ms"):
         table.add_column(column, justify="left" if column == "network" else "right", no_wrap=column == "network")
     for row in rows:
         table.add_row(

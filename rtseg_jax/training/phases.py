@@ -97,7 +97,9 @@ def fit(run: Run, phase: str, network: Network, variables: Any, *, teacher: bool
     )
     state = train(schedule, initial_state(setup, variables, run), train_spec, run.workdir, run.mesh)
     save_variables(run, f"{phase}_variables", state.variables)
-    return {"miou": scorer(state.variables).miou, "steps": train_spec.steps(phase)}
+    results = {"miou": scorer(state.variables).miou, "steps": train_spec.steps(phase)}
+    run.workdir.append_history({"phase": phase, "step": results["steps"], "miou": results["miou"]})
+    return results
 
 
 def initial_state(setup: StepSetup, variables: Any, run: Run, arch: ArchParams | None = None) -> TrainState:

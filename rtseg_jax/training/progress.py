@@ -1,6 +1,5 @@
 """What a user sees while a phase runs: a bar, one JSON line per logged step, TensorBoard."""
 
-import json
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -30,7 +29,7 @@ class Reporter:
     ):
         self._phase, self._steps, self._target_ms, self._group_sizes = phase, steps, target_ms, group_sizes
         self._miou: float | None = None
-        self._history = workdir.history.open("a")
+        self._workdir = workdir
         self._writer = tensorboard_writer(workdir) if tensorboard else None
         self._console = Console()
         self._bar = Progress(
@@ -58,8 +57,7 @@ class Reporter:
             "steps_per_second": self._speed(step),
             **history_row(metrics, self._group_sizes),
         }
-        self._history.write(json.dumps(row) + "\n")
-        self._history.flush()
+        self._workdir.append_history(row)
         self._say(row)
         self._scalars(step, row["losses"] | {"steps_per_second": row["steps_per_second"]})
         if "latency_ms" in row:
@@ -68,14 +66,12 @@ class Reporter:
     def score(self, step: int, miou: float) -> None:
         """Shows and records a validation score."""
         self._miou = miou
-        self._history.write(json.dumps({"phase": self._phase, "step": step, "miou": miou}) + "\n")
-        self._history.flush()
+        self._workdir.append_history({"phase": self._phase, "step": step, "miou": miou})
         self._scalars(step, {"miou": miou})
 
     def close(self) -> None:
         """Ends the bar and writes out what is buffered."""
         self._bar.stop()
-        self._history.close()
         if self._writer is not None:
             self._writer.close()
 

@@ -97,6 +97,11 @@ class Workdir:
                 )
         write_json(path, wanted)
 
+    def append_history(self, row: Mapping[str, Any]) -> None:
+        """Records one more row of a phase."""
+        with self.history.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
     def forget_history(self, phase: str, step: int) -> None:
         """Drops logged steps of `phase` after `step`: they will be run again."""
         if not self.history.exists():
