@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rtseg_jax.architecture import ArchSpec, Network, declare_spec
+from rtseg_jax.architecture import Network, declare_spec
 from rtseg_jax.errors import UserError
 from rtseg_jax.models import Architecture, SegmentationNetwork
 from rtseg_jax.search import arch_params
 from rtseg_jax.search.arch_params import ArchParams
-from rtseg_jax.search.decide import PATH_WEIGHTS, Decision, decide
-from rtseg_jax.search.slicing import masks_of, slice_variables
+from rtseg_jax.search.decide import Decision, decide
+from rtseg_jax.search.slicing import slice_variables
 from rtseg_jax.search.uniform import uniform_spec
 from rtseg_jax.training.checkpoints import Checkpoints
 from rtseg_jax.training.loop import Phase, train
@@ -201,12 +201,6 @@ def recalibrated(run: Run, model: SegmentationNetwork, variables: Any) -> Any:
     for _ in range(run.spec.train.recalibration_batches):
         variables = step(variables, put_batch(next(batches), run.mesh))
     return variables
-
-
-def masked_architecture(run: Run, arch: ArchSpec, kept: Any) -> Architecture:
-    """The sample under which the supernet computes what the decided network computes."""
-    weights = {name: jnp.asarray(PATH_WEIGHTS[path]) for name, path in arch.paths.items()}
-    return Architecture(masks_of(run.supernet, kept), weights)
 
 
 def _scorer(run: Run, model: SegmentationNetwork) -> Scorer:
