@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -15,9 +16,10 @@ from shrinking import CONFIGS, TRAINING, load_config, shrink, start, write_confi
 from rtseg_jax import main
 from rtseg_jax.architecture import ArchSpec, declare_spec
 from rtseg_jax.models import SegmentationNetwork
-from rtseg_jax.training import loop
+from rtseg_jax.training import loop, run
 from rtseg_jax.training.checkpoints import load_newest
 from rtseg_jax.training.run import zero_variables
+from rtseg_jax.training.sharding import data_mesh
 from rtseg_jax.training.train_and_evaluate import train_and_evaluate
 from rtseg_jax.training.workdir import Workdir
 
@@ -39,6 +41,9 @@ def test_shipped_config_trains_every_phase_and_traces_each_step_once(name, tmp_p
         return traced
 
     monkeypatch.setattr(loop, "make_step", counting)
+    # One device and plain operators compile quickest; the processes below run the rest.
+    monkeypatch.setattr(run, "data_mesh", lambda: data_mesh(jax.devices()[:1]))
+    monkeypatch.setattr(run, "default_lowering", lambda: "native")
     config = shrink(load_config(name), predictor_path)
     config.phases = TRAINING
     results = train_and_evaluate(config, tmp_path)
@@ -81,11 +86,12 @@ def kill_inside(process, workdir, phase, step):
 def test_killed_in_every_phase_ends_with_the_same_bits(tmp_path, predictor_path):
     config = write_config(tmp_path / "config.py", "quickstart", predictor_path, steps=12)
     phases = f"--config.phases={TRAINING}"
-    alone = start(config, tmp_path / "alone", phases)
+    finish(start(config, tmp_path / "alone", phases))
+    # What XLA compiled is the same for both, and most of the time.
+    shutil.copytree(tmp_path / "alone" / "compiled", tmp_path / "killed" / "compiled")
     for phase in TRAINING:
         kill_inside(start(config, tmp_path / "killed", phases), tmp_path / "killed", phase, step=5)
     output = finish(start(config, tmp_path / "killed", phases))
-    finish(alone)
     assert "pretrain: finished before, skipped" in output
     for phase, arch_file in (("finetune", "architecture.json"), ("uniform", "uniform.json")):
         expected = variables(tmp_path / "alone", phase, arch_file)
@@ -100,7 +106,7 @@ def json_rows(path):
     return [{key: value for key, value in row.items() if key != "steps_per_second"} for row in rows]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module")  # one group of tests: workers would each make their own
 def finished(tmp_path_factory, predictor_path):
     """A whole run, evaluated and exported, as (config file, workdir, what it printed)."""
     folder = tmp_path_factory.mktemp("finished")
@@ -108,6 +114,7 @@ def finished(tmp_path_factory, predictor_path):
     return config, folder / "run", finish(start(config, folder / "run"))
 
 
+@pytest.mark.xdist_group("finished")
 def test_whole_run_leaves_everything_a_user_expects(finished):
     _, workdir, output = finished
     results = json.loads((workdir / "results.json").read_text())
@@ -124,6 +131,7 @@ def test_whole_run_leaves_everything_a_user_expects(finished):
     assert "Uniform scaling wins" in output or "The search beats uniform scaling" in output
 
 
+@pytest.mark.xdist_group("finished")
 def test_finished_run_is_skipped_and_another_config_refused(finished):
     config, workdir, _ = finished
     before = (workdir / "history.jsonl").read_bytes()
@@ -135,6 +143,7 @@ def test_finished_run_is_skipped_and_another_config_refused(finished):
     assert "train.learning_rate is 0.25 here and 0.1 there" in output
 
 
+@pytest.mark.xdist_group("finished")
 def test_another_run_starts_from_architecture_and_supernet(finished, tmp_path):
     config, workdir, _ = finished
     again = start(config, tmp_path, f"--config.init_from={workdir}", "--config.phases=('finetune',)")
@@ -156,6 +165,7 @@ def run_main(monkeypatch, *arguments):
     return stopped.value.code
 
 
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # how ml_collections reads a config file
 def test_unknown_field_names_the_nearest(monkeypatch, capsys):
     code = run_main(monkeypatch, "--config=configs/quickstart.py", "--workdir=x", "--config.batchsize=4")
     assert "--config.batch_size" in f"{code}{capsys.readouterr().err}"
