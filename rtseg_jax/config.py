@@ -2,7 +2,7 @@
 
 import dataclasses
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import ml_collections
@@ -199,11 +199,15 @@ def _latency_spec(config: ml_collections.ConfigDict) -> LatencySpec:
     return LatencySpec(image_size=tuple(config.data.eval_size), seed=config.seed, **values)
 
 
-def nearest_field(name: str, config: ml_collections.ConfigDict) -> str:
-    """What to say of a config field that does not exist: the nearest one that does."""
-    field = name.removeprefix("config.")
-    near = difflib.get_close_matches(field, list(field_names(config)), n=1, cutoff=0.0)
-    return f"there is no field {name!r}; the nearest is --config.{near[0]}"
+def unknown_field(arguments: Sequence[str]) -> str | None:
+    """What to say of the first `--config.FIELD` that does not exist: the nearest one that does; None if all exist."""
+    known = list(field_names(base_config()))
+    for argument in arguments:
+        field = argument.removeprefix("--config.").split("=")[0]
+        if argument.startswith("--config.") and field not in known:
+            (nearest,) = difflib.get_close_matches(field, known, n=1, cutoff=0.0)
+            return f"there is no field --config.{field}; the nearest is --config.{nearest}"
+    return None
 
 
 def field_names(config: ml_collections.ConfigDict, prefix: str = "") -> Iterator[str]:

@@ -10,7 +10,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from rtseg_jax.config import nearest_field, run_spec
+from rtseg_jax.config import run_spec, unknown_field
 from rtseg_jax.describe import describe
 from rtseg_jax.errors import UserError
 from rtseg_jax.training.train_and_evaluate import train_and_evaluate
@@ -61,10 +61,8 @@ def parse_flags(arguments: list[str]) -> list[str]:
     flags.mark_flag_as_required("config")
     try:
         return flags.FLAGS(arguments)
-    except flags.UnrecognizedFlagError as error:
-        raise UserError(nearest_field(error.flagname, flags.FLAGS["config"].value)) from error
-    except (AttributeError, KeyError) as error:
-        raise UserError(str(error)) from error
+    except (flags.UnrecognizedFlagError, AttributeError, KeyError) as error:
+        raise UserError(unknown_field(arguments) or str(error)) from error
 
 
 if __name__ == "__main__":

@@ -119,7 +119,7 @@ def test_checks_run_in_order(checkout):
     assert result.returncode == 0, result.stderr
     install, *checks = asked(checkout)
     assert install.endswith("-r requirements-dev.txt -c constraints.txt")
-    assert checks == ["-m ruff check", "-m ruff format --check", "-m mypy", "-m pytest -n 2 -k name"]
+    assert checks == ["-m ruff check", "-m ruff format --check", "-m mypy", "-m pytest -n 2 --dist loadgroup -k name"]
 
 
 def test_an_unfit_python_is_refused(checkout):
