@@ -61,7 +61,7 @@ def parse_flags(arguments: list[str]) -> list[str]:
     flags.mark_flag_as_required("config")
     try:
         return flags.FLAGS(arguments)
-    except (flags.UnrecognizedFlagError, AttributeError, KeyError) as error:
+    except (flags.Error, OSError, AttributeError, KeyError) as error:
         raise UserError(unknown_field(arguments) or str(error)) from error
 
 
