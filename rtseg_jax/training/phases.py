@@ -141,8 +141,7 @@ def automatic_width_rate(run: Run, latency: Latency, arch: ArchParams) -> float:
     if run.spec.loss.beta <= 0:
         raise UserError("config.loss.beta is 0: a search without a latency term needs its config.search.width_rate set")
     kept = {group.name: jnp.float32(group.size) for group in run.supernet.searched_groups}
-    weights = {name: jax.nn.softmax(logits) for name, logits in arch.paths.items()}
-    slopes = jax.jit(jax.grad(latency.of_network))(kept, weights)
+    slopes = jax.jit(jax.grad(latency.of_network))(kept, arch_params.path_probabilities(arch))
     per_indicator = np.concatenate([np.full(len(arch.widths[name]), float(slope)) for name, slope in slopes.items()])
     typical = np.square(per_indicator).sum() / per_indicator.sum()
     updates = run.spec.train.search_steps / run.spec.train.accumulate
