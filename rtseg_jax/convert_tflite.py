@@ -5,7 +5,6 @@ python -m rtseg_jax.convert_tflite --workdir=W --output=model.tflite
 
 import dataclasses
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,10 @@ from absl import app, flags
 
 from rtseg_jax.architecture import ArchSpec, declare_spec
 from rtseg_jax.errors import UserError
+from rtseg_jax.files import write_bytes, write_json
 from rtseg_jax.training.checkpoints import load_newest
 from rtseg_jax.training.step import IMAGE_MEAN, IMAGE_STD
-from rtseg_jax.training.workdir import Workdir, write_json
+from rtseg_jax.training.workdir import Workdir
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Workdir of a run whose searched network was fine-tuned.")
 _OUTPUT = flags.DEFINE_string("output", None, "The file to write; default: model.tflite in the workdir.")
@@ -41,9 +41,7 @@ def convert_workdir(workdir: Workdir, output: Path, pictures: np.ndarray | None)
     variables = load_newest(workdir.checkpoints("finetune_variables"), like)
     size = tuple(json.loads((workdir.root / "config.json").read_text())["data"]["eval_size"])
     model = convert_network(network, variables, size, (IMAGE_MEAN, IMAGE_STD))
-    temporary = output.with_name(output.name + ".tmp")
-    temporary.write_bytes(model)
-    os.replace(temporary, output)
+    write_bytes(output, model)
     card = {"file": output.name, "bytes": len(model), "size": size, "architecture": arch.digest}
     if pictures is not None:
         function = network_function(network, variables, (IMAGE_MEAN, IMAGE_STD), lowering="native")

@@ -60,9 +60,11 @@ def parse_flags(arguments: list[str]) -> list[str]:
     """absl's parser, with a helpful answer to unknown fields."""
     flags.mark_flag_as_required("config")
     try:
-        return flags.FLAGS(arguments)
+        rest = flags.FLAGS(arguments)
+        _ = _CONFIG.value.phases  # a file that could not be loaded says so at first use
+        return rest
     except (flags.Error, OSError, AttributeError, KeyError) as error:
-        raise UserError(unknown_field(arguments) or str(error)) from error
+        raise UserError(unknown_field(arguments) or " ".join(str(error).split())) from error
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any
 
 from rtseg_jax.architecture.network_spec import NetworkSpec
 from rtseg_jax.errors import UserError
+from rtseg_jax.files import write_json
 
 PATHS = ("skip", "lir", "mhsa")
 MIXED = "mixed"  # both operators, averaged: the supernet itself
@@ -44,9 +45,7 @@ class ArchSpec:
 
     def save(self, path: Path) -> None:
         """Writes the file whole or not at all."""
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(self.to_json(), indent=2) + "\n")
-        temporary.rename(path)
+        write_json(path, self.to_json())
 
     @staticmethod
     def load(path: Path) -> "ArchSpec":

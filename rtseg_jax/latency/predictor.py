@@ -25,6 +25,7 @@ from jaxtyping import Array, Float
 
 from rtseg_jax.architecture import Block
 from rtseg_jax.errors import UserError
+from rtseg_jax.files import write_text
 from rtseg_jax.latency.backends import CARD_FIELDS
 from rtseg_jax.latency.features import CONTEXT_FEATURES, WIDTH_FEATURES, block_context
 
@@ -63,9 +64,7 @@ class LatencyModel:
             "errors": dict(self.errors),
             "arrays": jax.tree.map(lambda x: np.asarray(x, np.float32).tolist(), self.arrays),
         }
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(value))
-        temporary.rename(path)
+        write_text(path, json.dumps(value))
 
     @staticmethod
     def load(path: Path) -> "LatencyModel":

@@ -56,9 +56,8 @@ def export(run: Run) -> dict[str, Any]:
 def _architectures(run: Run) -> dict[str, ArchSpec]:
     """Everything that has a row: what was trained, and BiSeNetV2 as the yardstick for latency."""
     found = {"supernet": supernet_spec(run.spec.network, run.supernet), "searched": run.architecture()}
-    uniform = run.workdir.root / "uniform.json"
-    if uniform.exists():
-        found["uniform"] = ArchSpec.load(uniform)
+    if run.workdir.uniform.exists():
+        found["uniform"] = ArchSpec.load(run.workdir.uniform)
     return found | {"bisenetv2": bisenetv2(run.spec.network.num_classes)}
 
 

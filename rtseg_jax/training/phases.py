@@ -1,5 +1,6 @@
 """The training phases: pretrain → search → finetune, and the uniformly scaled baseline."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -49,7 +50,7 @@ def finetune(run: Run) -> Results:
 def uniform(run: Run, latency: Latency) -> Results:
     """Trains the supernet's own shape, scaled uniformly to the target, for as long as the searched network had."""
     arch = uniform_spec(run.spec.network, run.supernet, latency.of_decision, latency.target_ms)
-    arch.save(run.workdir.root / "uniform.json")
+    arch.save(run.workdir.uniform)
     network = declare_spec(arch)
     return fit(run, "uniform", network, run.initial_variables(network, run.seed("uniform")))
 
@@ -59,15 +60,9 @@ def search(run: Run, latency: Latency) -> Results:
     teacher = run.load("pretrain", "pretrain_variables", run.supernet)
     state, setup = _search_setup(run, latency, teacher)
     scorer = _scorer(run, setup.model)
-    phase = Phase(
-        "search",
-        run.spec.train.search_steps,
-        setup,
-        lambda start: run.batches("search", start),
-        teacher if setup.teacher else None,
-        lambda state: scorer(state.variables, most_probable(run.supernet, state.arch)).miou,
+    state = _train(
+        run, "search", setup, state, teacher, lambda s: scorer(s.variables, most_probable(run.supernet, s.arch)).miou
     )
-    state = train(phase, state, run.spec.train, run.workdir, run.mesh)
     decision = decide(run.spec.network, run.supernet, state.arch, latency.of_decision, latency.target_ms)
     log_warnings(decision.warnings)
     return _cut_out(run, decision, state) | {"target_ms": latency.target_ms}
@@ -75,31 +70,32 @@ def search(run: Run, latency: Latency) -> Results:
 
 def fit(run: Run, phase: str, network: Network, variables: Any, *, teacher: bool = False) -> Results:
     """Trains a fixed network for the length of `phase`; its score is the result."""
-    train_spec = run.spec.train
     distilled = teacher and run.spec.loss.lam > 0
     model = run.model(network)
     setup = StepSetup(
         model,
-        weight_optimizer(train_spec, phase),
+        weight_optimizer(run.spec.train, phase),
         run.spec.loss,
         run.seed(phase),
         teacher=run.model(run.supernet) if distilled else None,
     )
     scorer = _scorer(run, model)
     teacher_variables = run.load("pretrain", "pretrain_variables", run.supernet) if distilled else None
-    schedule = Phase(
-        phase,
-        train_spec.steps(phase),
-        setup,
-        lambda start: run.batches(phase, start),
-        teacher_variables,
-        lambda state: scorer(state.variables).miou,
-    )
-    state = train(schedule, initial_state(setup, variables, run), train_spec, run.workdir, run.mesh)
+    state = initial_state(setup, variables, run)
+    state = _train(run, phase, setup, state, teacher_variables, lambda s: scorer(s.variables).miou)
     save_variables(run, f"{phase}_variables", state.variables)
-    results = {"miou": scorer(state.variables).miou, "steps": train_spec.steps(phase)}
+    results = {"miou": scorer(state.variables).miou, "steps": run.spec.train.steps(phase)}
     run.workdir.append_history({"phase": phase, "step": results["steps"], "miou": results["miou"]})
     return results
+
+
+def _train(
+    run: Run, name: str, setup: StepSetup, state: TrainState, teacher: Any, score: Callable[[TrainState], float]
+) -> TrainState:
+    """Runs the loop of a phase to its end; the teacher's variables are used where the setup has a teacher."""
+    steps = run.spec.train.steps(name)
+    phase = Phase(name, steps, setup, lambda start: run.batches(name, start), teacher if setup.teacher else None, score)
+    return train(phase, state, run.spec.train, run.workdir, run.mesh)
 
 
 def initial_state(setup: StepSetup, variables: Any, run: Run, arch: ArchParams | None = None) -> TrainState:

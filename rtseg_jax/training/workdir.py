@@ -1,7 +1,6 @@
 """The workdir: what a run leaves on disk, and the check that it belongs to the config."""
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import ml_collections
 
 from rtseg_jax.errors import UserError
+from rtseg_jax.files import write_json, write_text
 
 FREE_FIELDS = (
     "phases",
@@ -22,14 +22,6 @@ FREE_FIELDS = (
 )  # may differ between two starts of a run
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Writes a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(value, indent=2) + "\n")
-    os.replace(temporary, path)
-
-
 class Workdir:
     """Paths and files of one run."""
 
@@ -40,6 +32,11 @@ class Workdir:
     def architecture(self) -> Path:
         """The decided `ArchSpec`."""
         return self.root / "architecture.json"
+
+    @property
+    def uniform(self) -> Path:
+        """The `ArchSpec` of the uniformly scaled baseline."""
+        return self.root / "uniform.json"
 
     @property
     def history(self) -> Path:
@@ -86,6 +83,7 @@ class Workdir:
 
     def claim(self, config: ml_collections.ConfigDict) -> None:
         """Makes the workdir belong to `config`; raises `UserError` if it belongs to one that differs."""
+        self.root.mkdir(parents=True, exist_ok=True)
         path = self.root / "config.json"
         wanted = json.loads(config.to_json_best_effort())
         if path.exists():
@@ -108,9 +106,7 @@ class Workdir:
             return
         rows = (json.loads(line) for line in self.history.read_text().splitlines())
         kept = [row for row in rows if row["phase"] != phase or row["step"] <= step]
-        temporary = self.history.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
-        os.replace(temporary, self.history)
+        write_text(self.history, "".join(json.dumps(row) + "\n" for row in kept))
 
 
 def differing_fields(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -1,15 +1,15 @@
 """The page a run leaves behind: a table of results, pictures, plots."""
 
 import html
-import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from rtseg_jax.files import write_text, write_whole
 from rtseg_jax.visualization import plots
 from rtseg_jax.visualization.history import read_history
 
@@ -47,13 +47,13 @@ def write_report(
     shown = {}
     for name, (caption, figure) in figures.items():
         shown[f"{name}.png"] = caption
-        _replace(report_dir / f"{name}.png", partial(figure.savefig, format="png"))
+        write_whole(report_dir / f"{name}.png", partial(figure.savefig, format="png"))
     for number, (caption, picture) in enumerate(pictures.items()):
         name = f"picture_{number:02}_{_slug(caption)}.png"
         shown[name] = caption
-        _replace(report_dir / name, partial(picture.save, format="PNG"))
+        write_whole(report_dir / name, partial(picture.save, format="PNG"))
     page = report_dir / "index.html"
-    _replace(page, lambda path: path.write_text(_page(results, shown), encoding="utf-8"))
+    write_text(page, _page(results, shown))
     return page
 
 
@@ -88,10 +88,3 @@ def _cell(column: str, value: Any) -> str:
 
 def _slug(caption: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", caption.lower()).strip("_")[:40]
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write to a temporary name and rename: a reader sees the old file or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    write(temporary)
-    os.replace(temporary, path)
