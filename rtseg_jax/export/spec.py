@@ -1,0 +1,44 @@
+"""What a file to export should be: its input, its ending, its numbers."""
+
+import dataclasses
+
+from rtseg_jax.errors import UserError
+
+HEADS = ("logits", "lowres_logits", "class_map")
+INPUTS = ("float", "uint8")
+QUANTIZATIONS = ("none", "fp16", "dynamic", "int8")
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportSpec:
+    """How a network is exported.
+
+    Attributes:
+      size: height and width of the pictures that the file takes.
+      head: what comes out: `logits` at picture size, `lowres_logits` at 1/8 before the last upsampling, or `class_map`,
+        one class per pixel at picture size.
+      input: type of the pictures, values 0..255 either way; normalization is inside the file.
+      batch: pictures at once.
+      quantize: `none` is float32; `fp16` stores weights in half precision; `dynamic` stores weights in 8 bits and
+        computes in float; `int8` is integer throughout, weights per channel.
+    """
+
+    size: tuple[int, int]
+    head: str = "logits"
+    input: str = "float"
+    batch: int = 1
+    quantize: str = "none"
+
+    def __post_init__(self) -> None:
+        for name, choices in (("head", Head), ("input", Input), ("quantize", Quantize)):
+            if getattr(self, name) not in get_args(choices):
+                raise UserError(
+                    f"--{name} is {getattr(self, name)!r}: it must be one of {', '.join(get_args(choices))}"
+                )
+        if self.batch < 1:
+            raise UserError(f"--batch is {self.batch}: it must be at least 1")
+        if len(self.size) != 2 or min(self.size) < 32:
+            raise UserError(
+                f"--size is {'x'.join(map(str, self.size))}: the network cannot take that; give HEIGHTxWIDTH, at least "
+                "32x32"
+            )
