@@ -45,10 +45,12 @@ class Metadata:
     @staticmethod
     def from_json(value: dict[str, Any]) -> "Metadata":
         """Inverse of `to_json`, also after a trip through a file."""
-        export = ExportSpec(**{**value["export"], "size": tuple(value["export"]["size"])})
-        palette = tuple((r, g, b) for r, g, b in value["palette"])
-        plain = {name: tuple(entry) if isinstance(entry, list) else entry for name, entry in value.items()}
-        return Metadata(**{**plain, "palette": palette, "export": export})
+        plain = {name: _tuples(entry) for name, entry in value.items() if name != "export"}
+        return Metadata(export=ExportSpec(**{k: _tuples(v) for k, v in value["export"].items()}), **plain)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def attach_metadata(model: bytes, metadata: Metadata) -> bytes:

@@ -30,11 +30,9 @@ class ExportSpec:
     quantize: str = "none"
 
     def __post_init__(self) -> None:
-        for name, choices in (("head", Head), ("input", Input), ("quantize", Quantize)):
-            if getattr(self, name) not in get_args(choices):
-                raise UserError(
-                    f"--{name} is {getattr(self, name)!r}: it must be one of {', '.join(get_args(choices))}"
-                )
+        for name, choices in (("head", HEADS), ("input", INPUTS), ("quantize", QUANTIZATIONS)):
+            if getattr(self, name) not in choices:
+                raise UserError(f"--{name} is {getattr(self, name)!r}: it must be one of {', '.join(choices)}")
         if self.batch < 1:
             raise UserError(f"--batch is {self.batch}: it must be at least 1")
         if len(self.size) != 2 or min(self.size) < 32:
