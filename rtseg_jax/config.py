@@ -170,13 +170,18 @@ def check_sampling(train_size: tuple[int, int], eval_size: tuple[int, int]) -> N
     trained at 224×320).
     """
     for side, trained, used in zip(("height", "width"), train_size, eval_size, strict=True):
-        if _parities(trained) != _parities(used):
-            fitting = min(range(1, 2 * trained), key=lambda x: (_parities(x) != _parities(used), abs(x - trained)))
+        fitting = nearest_sampled_alike(trained, used)
+        if fitting != trained:
             raise UserError(
                 f"config.data: train_size has {side} {trained}, eval_size {used}: stride-2 layers sample them "
                 "differently and the trained network would not work at eval_size; with this eval_size, "
                 f"train at {side} {fitting}"
             )
+
+
+def nearest_sampled_alike(side: int, like: int) -> int:
+    """The side nearest to `side` that stride-2 layers sample as they sample `like`; `side` itself if they do."""
+    return min(range(1, 2 * max(side, like)), key=lambda x: (_parities(x) != _parities(like), abs(x - side)))
 
 
 def _parities(side: int) -> tuple[int, ...]:

@@ -1,71 +1,103 @@
-"""Exports the searched network of a workdir as float32 TFLite and compares it with JAX.
+"""Exports the searched network of a workdir as TFLite, and proves that the file is the same network.
 
-python -m rtseg_jax.convert_tflite --workdir=W --output=model.tflite
+    python -m rtseg_jax.convert_tflite --workdir=W --output=model.tflite --quantize=fp16 --head=class_map
+
+Beside the model it writes a parity card, as JSON and Markdown. The exit status is 1 where the card names a failure.
 """
 
 import dataclasses
-import json
 import sys
+import warnings
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
-from rtseg_jax.architecture import ArchSpec, declare_spec
+from rtseg_jax.config import nearest_sampled_alike
+from rtseg_jax.data import Dataset, build_dataset
+from rtseg_jax.deployment.card import MOST_LOST, Card
+from rtseg_jax.deployment.trained import Trained, load_trained
 from rtseg_jax.errors import UserError
-from rtseg_jax.files import write_bytes, write_json
-from rtseg_jax.training.checkpoints import load_newest
-from rtseg_jax.training.step import IMAGE_MEAN, IMAGE_STD
+from rtseg_jax.export.spec import HEADS, INPUTS, QUANTIZATIONS, ExportSpec
 from rtseg_jax.training.workdir import Workdir
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Workdir of a run whose searched network was fine-tuned.")
 _OUTPUT = flags.DEFINE_string("output", None, "The file to write; default: model.tflite in the workdir.")
-_PICTURES = flags.DEFINE_string("pictures", None, "uint8 pictures (.npy, n h w 3) on which to compare with JAX.")
-
-
-def convert_workdir(workdir: Workdir, output: Path, pictures: np.ndarray | None) -> dict[str, Any]:
-    """Writes the model, which takes pictures of values 0..255 as float32; returns its card.
-
-    Raises:
-      UserError: no architecture or no fine-tuned weights in the workdir.
-    """
-    from rtseg_jax.export.parity import compare  # noqa: PLC0415 (TensorFlow)
-    from rtseg_jax.export.tflite import convert_network, network_function  # noqa: PLC0415
-    from rtseg_jax.models import SegmentationNetwork  # noqa: PLC0415
-    from rtseg_jax.training.run import zero_variables  # noqa: PLC0415
-
-    arch = ArchSpec.load(workdir.architecture)
-    network = declare_spec(arch)
-    like = zero_variables(SegmentationNetwork(network))
-    variables = load_newest(workdir.checkpoints("finetune_variables"), like)
-    size = tuple(json.loads((workdir.root / "config.json").read_text())["data"]["eval_size"])
-    model = convert_network(network, variables, size, (IMAGE_MEAN, IMAGE_STD))
-    write_bytes(output, model)
-    card = {"file": output.name, "bytes": len(model), "size": size, "architecture": arch.digest}
-    if pictures is not None:
-        function = network_function(network, variables, (IMAGE_MEAN, IMAGE_STD), lowering="native")
-        card |= {"parity": dataclasses.asdict(compare(model, function, pictures.astype(np.float32)))}
-    write_json(output.with_suffix(".json"), card)
-    return card
+_SIZE = flags.DEFINE_string("size", None, "HEIGHTxWIDTH of the pictures; default: the run's evaluation size.")
+_HEAD = flags.DEFINE_enum("head", "logits", HEADS, "What comes out.")
+_INPUT = flags.DEFINE_enum("input", "float", INPUTS, "Type of the pictures; values 0..255, normalized in the file.")
+_BATCH = flags.DEFINE_integer("batch", 1, "Pictures at once.", lower_bound=1)
+_QUANTIZE = flags.DEFINE_enum("quantize", "none", QUANTIZATIONS, "Numbers of the file.")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "The run's pictures, where they lie elsewhere now.")
+_PICTURES = flags.DEFINE_integer("pictures", -1, "Validation pictures to score; -1: all, 0: none, and no data needed.")
+_CALIBRATION = flags.DEFINE_integer("calibration", 100, "Training pictures to calibrate int8 on.")
+_MOST_LOST = flags.DEFINE_float(
+    "most_lost", None, f"Points of mIoU that may be lost; default by numbers: {MOST_LOST}.", lower_bound=0
+)
+_REQUIRE_GPU = flags.DEFINE_bool("require_gpu", False, "Fail where no GPU accelerator could be asked.")
 
 
 def main(_: list[str]) -> None:
     """Command line."""
+    logging.set_verbosity(logging.ERROR)
+    warnings.filterwarnings("ignore", "Statistics for quantized inputs were expected")  # they are calibrated
     workdir = Workdir(_WORKDIR.value or ".")
     output = Path(_OUTPUT.value) if _OUTPUT.value else workdir.model
-    pictures = np.load(_PICTURES.value) if _PICTURES.value else None
     try:
-        card = convert_workdir(workdir, output, pictures)
+        card = _convert(workdir, output)
     except UserError as error:
-        sys.exit(f"error: {error}")
-    print(json.dumps(card, indent=2))
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    print(card.to_markdown())
+    if card.failures:
+        sys.exit(f"error: {output}: " + "; ".join(card.failures))
 
 
 def run() -> None:
     """Entry point of the installed command."""
     flags.mark_flag_as_required("workdir")
     app.run(main)
+
+
+def _convert(workdir: Workdir, output: Path) -> Card:
+    from rtseg_jax.deployment.converting import Checks, convert_trained  # noqa: PLC0415 (TensorFlow)
+
+    trained = load_trained(workdir)
+    spec = ExportSpec(_size(trained), _HEAD.value, _INPUT.value, _BATCH.value, _QUANTIZE.value)
+    checks = Checks(
+        pictures=None if _PICTURES.value < 0 else _PICTURES.value,
+        most_lost=MOST_LOST[spec.quantize] if _MOST_LOST.value is None else _MOST_LOST.value,
+        calibration=_CALIBRATION.value,
+        require_gpu=_REQUIRE_GPU.value,
+    )
+    needs_data = checks.pictures != 0 or spec.quantize == "int8"
+    return convert_trained(trained, _dataset(trained) if needs_data else None, spec, checks, output)
+
+
+def _size(trained: Trained) -> tuple[int, int]:
+    """The size asked for; raises `UserError` where the trained network would not work at it."""
+    data = trained.spec.data
+    if _SIZE.value is None:
+        return data.eval_size
+    try:
+        height, width = (int(side) for side in _SIZE.value.lower().split("x"))
+    except ValueError as error:
+        raise UserError(f"--size is {_SIZE.value!r}: it must be HEIGHTxWIDTH, such as 512x1024") from error
+    asked = zip((height, width), data.train_size, strict=True)
+    fitting = tuple(nearest_sampled_alike(side, trained) for side, trained in asked)
+    if fitting != (height, width):
+        raise UserError(
+            f"--size is {height}x{width}: stride-2 layers sample it differently from the {data.train_size[0]}x"
+            f"{data.train_size[1]} of training, the network would not work; use {fitting[0]}x{fitting[1]}"
+        )
+    return height, width
+
+
+def _dataset(trained: Trained) -> Dataset:
+    data = trained.spec.data
+    try:
+        return build_dataset(dataclasses.replace(data, data_dir=_DATA_DIR.value or data.data_dir))
+    except UserError as error:
+        raise UserError(f"{error}; name the pictures' place with --data_dir, or do without by --pictures=0") from error
 
 
 if __name__ == "__main__":

@@ -3,19 +3,28 @@
 import collections
 import dataclasses
 import functools
+import math
+from typing import Any
+
+TYPE_BYTES = {"FLOAT32": 4, "FLOAT16": 2, "INT64": 8, "INT32": 4, "INT16": 2, "INT8": 1, "UINT8": 1, "BOOL": 1}
 
 
 @dataclasses.dataclass(frozen=True)
 class Contents:
-    """Operators of a TFLite file.
+    """Operators and tensors of a TFLite file.
 
     Attributes:
       operators: how often each operator occurs, by its name in the TFLite schema.
       highest_rank: of any tensor.
+      high_rank: names of tensors of a rank over 4, which GPU delegates refuse.
+      peak_bytes: the most that the feature maps which are alive at once take, in operator order; what a runtime
+        allocates at least, weights aside.
     """
 
     operators: dict[str, int]
     highest_rank: int
+    high_rank: tuple[str, ...]
+    peak_bytes: int
 
 
 def inspect(model: bytes) -> Contents:
@@ -24,15 +33,40 @@ def inspect(model: bytes) -> Contents:
 
     file = schema.ModelT.InitFromPackedBuf(model, 0)
     graph = file.subgraphs[0]
-    names = _operator_names()
+    names = _names("BuiltinOperator")
     codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in file.operatorCodes]
     histogram = collections.Counter(names[codes[operator.opcodeIndex]] for operator in graph.operators)
-    ranks = [len(tensor.shape) for tensor in graph.tensors if tensor.shape is not None]
-    return Contents(dict(histogram), max(ranks))
+    ranks = {tensor.name.decode(): len(tensor.shape) for tensor in graph.tensors if tensor.shape is not None}
+    high = tuple(name for name, rank in ranks.items() if rank > 4)
+    return Contents(dict(histogram), max(ranks.values()), high, _peak_bytes(graph))
+
+
+def _peak_bytes(graph: Any) -> int:
+    """Largest sum of live tensors: each lives from the operator that writes it to the last one that reads it."""
+    born = dict.fromkeys((int(tensor) for tensor in graph.inputs), 0)
+    dies: dict[int, int] = {}
+    for number, operator in enumerate(graph.operators):
+        born |= {int(tensor): number for tensor in operator.outputs}
+        dies |= {int(tensor): number for tensor in (*operator.inputs, *operator.outputs) if int(tensor) in born}
+    dies |= dict.fromkeys((int(tensor) for tensor in graph.outputs), len(graph.operators) - 1)
+    change: collections.Counter[int] = collections.Counter()
+    for tensor, death in dies.items():
+        change[born[tensor]] += _bytes(graph.tensors[tensor])
+        change[death + 1] -= _bytes(graph.tensors[tensor])
+    alive, peak = 0, 0
+    for number in sorted(change):
+        alive += change[number]
+        peak = max(peak, alive)
+    return peak
+
+
+def _bytes(tensor: Any) -> int:
+    size = math.prod(tensor.shape.tolist()) if tensor.shape is not None else 1
+    return size * TYPE_BYTES[_names("TensorType")[tensor.type]]
 
 
 @functools.cache
-def _operator_names() -> dict[int, str]:
+def _names(enumeration: str) -> dict[int, str]:
     from ai_edge_litert import schema_py_generated as schema  # noqa: PLC0415
 
-    return {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+    return {value: name for name, value in vars(getattr(schema, enumeration)).items() if not name.startswith("_")}

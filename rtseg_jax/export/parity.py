@@ -1,57 +1,86 @@
 """Whether an exported file computes what the JAX network computes."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Shaped
 
 from rtseg_jax.export.interpreter import load_interpreter
 
 
 @dataclasses.dataclass(frozen=True)
 class Parity:
-    """Agreement of two versions of a network over some pictures.
+    """Agreement of two versions of a network over some inputs.
 
     Attributes:
       pictures: how many were compared.
-      max_difference: largest absolute difference of a logit, over the largest absolute logit.
+      max_difference: largest absolute difference of an output, over the largest absolute output.
+      mean_difference: mean absolute difference, over the same.
       pixel_agreement: share of pixels that get the same class.
     """
 
     pictures: int
     max_difference: float
+    mean_difference: float
     pixel_agreement: float
 
 
-def run_tflite(model: bytes, *inputs: np.ndarray) -> np.ndarray:
+def compare_outputs(expected: Iterable[np.ndarray], found: Iterable[np.ndarray]) -> Parity:
+    """Compares outputs in pairs, batches of logits or of class maps."""
+    pictures, largest, difference, total, agreeing = 0, 0.0, 0.0, 0.0, 0.0
+    for one, other in zip(expected, found, strict=True):
+        errors = np.abs(np.asarray(one, np.float32) - np.asarray(other, np.float32))
+        largest = max(largest, float(np.abs(one).max()))
+        difference = max(difference, float(errors.max()))
+        total += float(errors.mean()) * len(one)
+        agreeing += float((labels(one) == labels(other)).mean()) * len(one)
+        pictures += len(one)
+    if pictures == 0:
+        raise ValueError("nothing to compare")
+    scale = max(largest, 1e-30)
+    return Parity(pictures, difference / scale, total / pictures / scale, agreeing / pictures)
+
+
+def labels(output: Shaped[np.ndarray, "b h w k"]) -> Shaped[np.ndarray, "b h w"]:
+    """The class of every pixel: the largest logit, or the number that a class map holds."""
+    return output[..., 0].astype(np.int64) if output.shape[-1] == 1 else output.argmax(-1)
+
+
+def run_tflite(model: bytes, *inputs: np.ndarray, threads: int = 1) -> np.ndarray:
     """The output of a TFLite model that has one; inputs in the order in which the function took them."""
-    interpreter = load_interpreter(model)
-    details = interpreter.get_signature_runner().get_input_details() if interpreter.get_signature_list() else {}
-    ordered = list(details.values()) or sorted(interpreter.get_input_details(), key=lambda detail: detail["name"])
-    for detail, value in zip(ordered, inputs, strict=True):
-        interpreter.set_tensor(detail["index"], np.asarray(value, np.float32))
-    interpreter.invoke()
-    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    return TFLiteFunction(model, threads)(*inputs)
+
+
+class TFLiteFunction:
+    """A file with one output, as a function of arrays in the order in which the exported function took them."""
+
+    def __init__(self, model: bytes, threads: int = 1):
+        self._interpreter = load_interpreter(model, threads)
+        signatures = self._interpreter.get_signature_list()
+        details = self._interpreter.get_signature_runner().get_input_details() if signatures else {}
+        unordered = self._interpreter.get_input_details()
+        self._inputs = list(details.values()) or sorted(unordered, key=lambda detail: detail["name"])
+        (self._output,) = self._interpreter.get_output_details()
+
+    @property
+    def input_dtype(self) -> np.dtype:
+        """Type of the first input."""
+        return np.dtype(self._inputs[0]["dtype"])
+
+    def __call__(self, *inputs: np.ndarray) -> np.ndarray:
+        """Runs the file once; inputs are cast to the types that it takes."""
+        for detail, value in zip(self._inputs, inputs, strict=True):
+            self._interpreter.set_tensor(detail["index"], np.asarray(value, detail["dtype"]))
+        self._interpreter.invoke()
+        return self._interpreter.get_tensor(self._output["index"])
 
 
 def compare(
-    model: bytes, function: Callable[[jax.Array], jax.Array], pictures: Float[Array | np.ndarray, "n h w 3"]
+    model: bytes, function: Callable[[jax.Array], jax.Array], pictures: Shaped[Array | np.ndarray, "n h w 3"]
 ) -> Parity:
-    """Runs both on every picture, one at a time as on a device.
-
-    Args:
-      model: the exported file.
-      function: the JAX network, pictures to logits.
-      pictures: what the exported file takes.
-    """
-    largest = difference = agreeing = 0.0
-    compiled = jax.jit(function)
-    for picture in pictures:
-        expected = np.asarray(compiled(picture[None]))
-        found = run_tflite(model, np.asarray(picture[None]))
-        largest = max(largest, float(np.abs(expected).max()))
-        difference = max(difference, float(np.abs(expected - found).max()))
-        agreeing += float((expected.argmax(-1) == found.argmax(-1)).mean())
-    return Parity(len(pictures), difference / max(largest, 1e-30), agreeing / len(pictures))
+    """Runs a file of batch 1 and a JAX function on every picture, one at a time as on a device."""
+    compiled, exported = jax.jit(function), TFLiteFunction(model)
+    pairs = [(np.asarray(compiled(p[None])), exported(np.asarray(p[None]))) for p in pictures]
+    return compare_outputs([pair[0] for pair in pairs], [pair[1] for pair in pairs])

@@ -8,7 +8,7 @@ from typing import Any
 from absl import logging
 
 from rtseg_jax.architecture import ArchSpec, NetworkSpec, declare, declare_spec
-from rtseg_jax.latency.backends import Backend, Timing, make_backend, merge
+from rtseg_jax.latency.backends import Backend, BatchBackend, Timing, make_backend, merge
 from rtseg_jax.latency.fitting import fit
 from rtseg_jax.latency.measurements import Measurements, Subject, block_subject
 from rtseg_jax.latency.predictor import LatencyModel
@@ -72,6 +72,8 @@ def measure(
 
 def in_turns(backend: Backend, models: list[bytes]) -> list[Timing]:
     """Timings of models that were measured one after the other, several times over."""
+    if isinstance(backend, BatchBackend):
+        backend.prepare(models)
     timings = [backend.measure(model) for model in models]
     for _ in range(ROUNDS - 1):
         timings = [merge(timing, backend.measure(model)) for timing, model in zip(timings, models, strict=True)]
@@ -81,12 +83,13 @@ def in_turns(backend: Backend, models: list[bytes]) -> list[Timing]:
 def convert_subject(subject: Subject, image_size: tuple[int, int]) -> bytes:
     """The TFLite model of a block or network, with random weights."""
     from rtseg_jax.export import tflite  # noqa: PLC0415  (fitting again must not need the converter)
+    from rtseg_jax.export.spec import ExportSpec  # noqa: PLC0415
 
     logging.set_verbosity(logging.ERROR)  # the converter greets at every model
 
     if subject.block is None:
         network = declare_spec(subject.arch)
-        return tflite.convert_network(network, tflite.random_variables(network, image_size), image_size)
+        return tflite.convert_network(network, tflite.random_variables(network, image_size), ExportSpec(image_size))
     blocks = {block.name: block for block in declare(subject.arch.network).plain_blocks}
     return tflite.convert_block(resize_block(blocks[subject.block], subject.arch.widths), image_size)
 

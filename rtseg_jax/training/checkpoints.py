@@ -22,10 +22,18 @@ class Checkpoints:
         """Writes a checkpoint; it exists only once it is whole."""
         self._manager.save(step, args=ocp.args.StandardSave(tree))
 
-    def restore(self, like: Any) -> tuple[int, Any] | None:
+    def resume(self, like: Any) -> tuple[int, Any] | None:
+        """Like `newest`; removes newer ones that cannot be read, so that the run can write them again."""
+        found = self.newest(like)
+        for step in self._manager.all_steps():
+            if found is None or step > found[0]:
+                self._manager.delete(step)
+        return found
+
+    def newest(self, like: Any) -> tuple[int, Any] | None:
         """The newest readable checkpoint as (step, tree shaped and placed like `like`), or None.
 
-        A damaged newest one is reported and removed, and the one before it is used.
+        A damaged newest one is reported, and the one before it is used.
         """
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         for step in sorted(self._manager.all_steps(), reverse=True):
@@ -36,7 +44,6 @@ class Checkpoints:
                 logging.warning(
                     "%s: checkpoint %d cannot be read (%s); using the one before", self._folder, step, reason
                 )
-                self._manager.delete(step)
         return None
 
     def close(self) -> None:
@@ -49,7 +56,7 @@ def load_newest(folder: Path, like: Any) -> Any:
     if not folder.exists():
         raise UserError(f"{folder}: no checkpoint there; run the phase {folder.name!r} first, or name config.init_from")
     checkpoints = Checkpoints(folder)
-    found = checkpoints.restore(like)
+    found = checkpoints.newest(like)
     checkpoints.close()
     if found is None:
         raise UserError(f"{folder}: no readable checkpoint; run the phase {folder.name!r} again")

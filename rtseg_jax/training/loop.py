@@ -57,7 +57,7 @@ def train(phase: Phase, state: TrainState, spec: TrainSpec, workdir: Workdir, me
       UserError: the loss is not finite; the last good checkpoint stays.
     """
     checkpoints = Checkpoints(workdir.checkpoints(phase.name))
-    start, state = checkpoints.restore(state) or (0, state)
+    start, state = checkpoints.resume(state) or (0, state)
     workdir.forget_history(phase.name, start)
     target = phase.setup.search.target_ms if phase.setup.search else 0.0
     reporter = Reporter(

@@ -1,6 +1,5 @@
 """The end of a run: scores, costs and latencies of every network in one table, pictures, the exported file."""
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -12,6 +11,7 @@ from rich.table import Table
 
 from rtseg_jax.architecture import ArchSpec, NetworkSpec, counts, declare_spec
 from rtseg_jax.data import evaluation_batches
+from rtseg_jax.data.subset import Subset, spread
 from rtseg_jax.evaluation.confusion import predict_labels
 from rtseg_jax.evaluation.scores import Scores
 from rtseg_jax.export.child import convert_in_child
@@ -50,7 +50,7 @@ TRAINED = {"supernet": "pretrain", "searched": "finetune", "uniform": "uniform"}
 
 def export(run: Run) -> dict[str, Any]:
     """Writes `model.tflite` in a child process and returns its agreement with JAX."""
-    return convert_in_child(run.workdir.root, run.workdir.model, _network_inputs(run))
+    return convert_in_child(run.workdir.root, run.workdir.model)
 
 
 def _architectures(run: Run) -> dict[str, ArchSpec]:
@@ -138,21 +138,6 @@ def verdict(rows: list[Row]) -> str:
     return f"The search beats uniform scaling by {gain:.1f} points of mIoU."
 
 
-def _shown(run: Run) -> list[int]:
-    """Numbers of the validation pictures in the report, spread evenly: neighbours may be frames of one video."""
-    number = len(run.dataset.validation)
-    return sorted({int(index) for index in np.linspace(0, number - 1, min(PICTURES, number))})
-
-
-def _network_input(run: Run, index: int) -> np.ndarray:
-    """A validation picture at network size, uint8, as a batch of one."""
-    return next(evaluation_batches(_Only(run.dataset.validation[index]), run.spec.data, 1, num_threads=0))["image"]
-
-
-def _network_inputs(run: Run) -> np.ndarray:
-    return np.concatenate([_network_input(run, index) for index in _shown(run)])
-
-
 def _pictures(run: Run) -> dict[str, Image.Image]:
     """Overlays of picture, truth and prediction of the searched network."""
     network = declare_spec(run.architecture())
@@ -163,9 +148,11 @@ def _pictures(run: Run) -> dict[str, Image.Image]:
         return predict_labels(model.apply(variables, normalize(images))["logits"], images.shape[1:3])  # type: ignore
 
     predict, pictures = jax.jit(predict), {}
-    for index in _shown(run):
+    shown = spread(run.dataset.validation, PICTURES)
+    batches = evaluation_batches(Subset(run.dataset.validation, shown), run.spec.data, 1, num_threads=0)
+    for index, batch in zip(shown, batches, strict=True):
         example = run.dataset.validation[index]
-        found = np.asarray(predict(jnp.asarray(_network_input(run, index))))[0]
+        found = np.asarray(predict(jnp.asarray(batch["image"])))[0]
         prediction = _to_size(found, example["label"].shape)
         caption = f"Validation picture {index}"
         picture = comparison_picture(example["image"], example["label"], prediction, info.class_names, info.palette)
@@ -176,16 +163,3 @@ def _pictures(run: Run) -> dict[str, Image.Image]:
 def _to_size(labels: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     height, width = size
     return np.asarray(Image.fromarray(labels.astype(np.uint8)).resize((width, height), Image.Resampling.NEAREST))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Only:
-    """A source of one example."""
-
-    example: Any
-
-    def __len__(self) -> int:
-        return 1
-
-    def __getitem__(self, index: int) -> Any:
-        return self.example

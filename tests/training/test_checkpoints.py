@@ -35,7 +35,7 @@ def test_a_damaged_newest_gives_way_to_the_one_before_and_says_so(tmp_path, capl
     save(tmp_path / "phase", 1, 2)
     damage(tmp_path / "phase" / "2")
     checkpoints = Checkpoints(tmp_path / "phase")
-    step, found = checkpoints.restore(tree(0))
+    step, found = checkpoints.resume(tree(0))
     checkpoints.save(2, tree(7))  # the run goes on over the damaged one
     checkpoints.close()
     assert step == 1
@@ -44,9 +44,19 @@ def test_a_damaged_newest_gives_way_to_the_one_before_and_says_so(tmp_path, capl
     np.testing.assert_array_equal(load_newest(tmp_path / "phase", tree(0))["params"]["kernel"], 7.0)
 
 
+def test_reading_removes_nothing(tmp_path):
+    save(tmp_path / "phase", 1, 2)
+    damage(tmp_path / "phase" / "2")
+    before = sorted(tmp_path.rglob("*"))
+    load_newest(tmp_path / "phase", tree(0))
+    with pytest.raises(UserError, match="no readable checkpoint"):
+        load_newest(tmp_path / "phase", {"other": jnp.zeros(3)})
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_nothing_to_restore(tmp_path):
     checkpoints = Checkpoints(tmp_path / "phase")
-    assert checkpoints.restore(tree(0)) is None
+    assert checkpoints.newest(tree(0)) is None
     checkpoints.close()
     with pytest.raises(UserError, match="run the phase 'phase' again"):
         load_newest(tmp_path / "phase", tree(0))

@@ -1,0 +1,67 @@
+"""What a finished run leaves to be deployed."""
+
+import dataclasses
+import json
+from typing import Any
+
+import ml_collections
+
+from rtseg_jax.architecture import ArchSpec, Network, declare_spec
+from rtseg_jax.config import RunSpec, run_spec
+from rtseg_jax.data import DatasetInfo, dataset_info
+from rtseg_jax.errors import UserError
+from rtseg_jax.models import SegmentationNetwork
+from rtseg_jax.training.checkpoints import load_newest
+from rtseg_jax.training.run import zero_variables
+from rtseg_jax.training.workdir import Workdir
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A searched network after fine-tuning.
+
+    Attributes:
+      arch: what was decided.
+      variables: `params` and `batch_stats`.
+      spec: of the run.
+    """
+
+    arch: ArchSpec
+    variables: dict[str, Any]
+    spec: RunSpec
+
+    @property
+    def network(self) -> Network:
+        """The network's declaration."""
+        return declare_spec(self.arch)
+
+    @property
+    def info(self) -> DatasetInfo:
+        """Classes and colours of the data that it was trained on."""
+        return dataset_info(self.spec.data.name)
+
+
+def load_trained(workdir: Workdir) -> Trained:
+    """Reads architecture, weights and config of a run; the data need not be there.
+
+    Raises:
+      UserError: no architecture, no fine-tuned weights, or no config in the workdir.
+    """
+    arch = ArchSpec.load(workdir.architecture)
+    like = zero_variables(SegmentationNetwork(declare_spec(arch)))
+    variables = load_newest(workdir.checkpoints("finetune_variables"), like)
+    return Trained(arch, variables, read_spec(workdir))
+
+
+def read_spec(workdir: Workdir) -> RunSpec:
+    """The frozen config of a run; raises `UserError` where the workdir has none."""
+    path = workdir.root / "config.json"
+    if not path.exists():
+        raise UserError(f"{path}: no such file; name the workdir of a run")
+    return run_spec(ml_collections.ConfigDict(_tuples(json.loads(path.read_text()))))
+
+
+def _tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _tuples(entry) for name, entry in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
