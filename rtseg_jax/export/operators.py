@@ -42,12 +42,17 @@ def inspect(model: bytes) -> Contents:
 
 
 def _peak_bytes(graph: Any) -> int:
-    """Largest sum of live tensors: each lives from the operator that writes it to the last one that reads it."""
+    """Largest sum of live tensors: each lives from the operator that writes it to the last one that reads it.
+
+    What is computed from weights alone, such as their full-precision form, is no feature map.
+    """
     born = dict.fromkeys((int(tensor) for tensor in graph.inputs), 0)
     dies: dict[int, int] = {}
     for number, operator in enumerate(graph.operators):
-        born |= {int(tensor): number for tensor in operator.outputs}
-        dies |= {int(tensor): number for tensor in (*operator.inputs, *operator.outputs) if int(tensor) in born}
+        read = [int(tensor) for tensor in operator.inputs if int(tensor) in born]
+        written = {int(tensor): number for tensor in operator.outputs} if read else {}
+        born |= written
+        dies |= dict.fromkeys((*read, *written), number)
     dies |= dict.fromkeys((int(tensor) for tensor in graph.outputs), len(graph.operators) - 1)
     change: collections.Counter[int] = collections.Counter()
     for tensor, death in dies.items():

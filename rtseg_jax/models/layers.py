@@ -88,10 +88,22 @@ class ConvTransposeLayer(nn.Module):
         return norm(x)[:, : size[0], : size[1]]
 
 
+def channel_mean(x: Float[Array, "b h w c"], lowering: Lowering) -> Float[Array, "b h w 1"]:
+    """The mean over channels.
+
+    Exported as a convolution: one operator instead of sum, product and reshape; and the sum of squares of a wide token
+    can exceed what float16 holds, where phones compute in that.
+    """
+    if lowering != "export":
+        return x.mean(-1, keepdims=True)
+    return conv2d(x, jnp.full((1, 1, x.shape[-1], 1), 1 / x.shape[-1], x.dtype), stride=1, lowering=lowering)
+
+
 class MaskedLayerNorm(nn.Module):
     """Layer norm over the kept channels only: mean and variance are divided by their number."""
 
     dtype: Any
+    lowering: Lowering
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], mask: Mask) -> Float[Array, "b h w c"]:
@@ -100,8 +112,8 @@ class MaskedLayerNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))[None, None, None, :]
         x = x.astype(jnp.float32)
         if mask is None:
-            mean = x.mean(-1, keepdims=True)
-            variance = jnp.square(x - mean).mean(-1, keepdims=True)
+            mean = channel_mean(x, self.lowering)
+            variance = channel_mean(jnp.square(x - mean), self.lowering)
         else:
             kept = mask[None, None, None, :]
             number = mask.sum()

@@ -75,7 +75,7 @@ def _(op: graph.BatchNorm, inputs: list[Map], context: Context) -> Map:
 
 @apply_op.register
 def _(op: graph.LayerNorm, inputs: list[Map], context: Context) -> Map:
-    return MaskedLayerNorm(context.dtype, name=op.name)(inputs[0], context.mask(op.inputs[0]))
+    return MaskedLayerNorm(context.dtype, context.lowering, name=op.name)(inputs[0], context.mask(op.inputs[0]))
 
 
 @apply_op.register

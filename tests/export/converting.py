@@ -14,6 +14,8 @@ import numpy as np
 
 from rtseg_jax.architecture import ArchSpec, NetworkSpec, declare, declare_spec
 from rtseg_jax.export import operators, parity, tflite
+from rtseg_jax.export.heads import network_function
+from rtseg_jax.export.spec import ExportSpec
 from rtseg_jax.latency.sampling import living
 from rtseg_jax.models.network import BlockModule
 
@@ -49,10 +51,10 @@ def check_block(block, size: tuple[int, int]) -> dict:
 def check_network(network, size: tuple[int, int], normalization=None) -> dict:
     """Parity of an exported network with the native lowering."""
     variables = tflite.random_variables(network, size)
-    model = tflite.convert_network(network, variables, size, normalization)
+    model = tflite.convert_network(network, variables, ExportSpec(size), normalization)
     scale, shift = (1, 0) if normalization is None else (60, 120)
     pictures = np.random.default_rng(0).standard_normal((2, *size, 3), np.float32) * scale + shift
-    native = tflite.network_function(network, variables, normalization, lowering="native")
+    native = network_function(network, variables, normalization, lowering="native")
     found = parity.compare(model, native, pictures)
     return {**dataclasses.asdict(found), **dataclasses.asdict(operators.inspect(model))}
 
