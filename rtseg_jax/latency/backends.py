@@ -2,11 +2,12 @@
 
 import dataclasses
 import difflib
+import functools
 import importlib.metadata
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -17,6 +18,14 @@ from rtseg_jax.export.interpreter import load_interpreter
 
 MEASURED_MS = 15.0  # shorter models are repeated until this much has been timed
 WARMUP = 3
+
+ANDROID_DEVICES = {
+    "android": ("gpu", True),
+    "android_gpu_fp32": ("gpu", False),
+    "android_cpu": ("cpu", False),
+    "android_cpu_fp16": ("cpu", True),
+}
+"""Processor, and whether it may compute in half precision; `android` is what apps get that ask for the GPU."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +54,14 @@ class Backend(Protocol):
 
     def card(self) -> dict[str, Any]:
         """Says what a figure means: device, runtime, precision, threads, warm-up, runs, statistic, clock."""
+
+
+@runtime_checkable
+class BatchBackend(Backend, Protocol):
+    """A backend that wants to know models beforehand, such as one that sends them elsewhere."""
+
+    def prepare(self, models: Sequence[bytes]) -> None:
+        """Is called with the models that are measured next."""
 
 
 CARD_FIELDS = ("device", "backend", "runtime", "precision", "threads", "warmup", "runs", "statistic", "clock")
@@ -81,9 +98,7 @@ class HostCpu:
     def measure(self, model: bytes) -> Timing:
         """Times one model on random input."""
         interpreter = load_interpreter(model, self.threads)
-        generator = np.random.default_rng(0)
-        for detail in interpreter.get_input_details():
-            interpreter.set_tensor(detail["index"], generator.standard_normal(detail["shape"], np.float32))
+        fill_inputs(interpreter)
         for _ in range(self.warmup):
             interpreter.invoke()
         clock = time.thread_time if self._cpu_time else time.perf_counter
@@ -113,6 +128,18 @@ class HostCpu:
         }
 
 
+def fill_inputs(interpreter: Any) -> None:
+    """Gives a model random input of its own type."""
+    generator = np.random.default_rng(0)
+    for detail in interpreter.get_input_details():
+        shape, dtype = detail["shape"], detail["dtype"]
+        if np.issubdtype(dtype, np.integer):
+            value = generator.integers(0, np.iinfo(dtype).max, shape, dtype)
+        else:
+            value = generator.standard_normal(shape, np.float32).astype(dtype)
+        interpreter.set_tensor(detail["index"], value)
+
+
 def processor_name() -> str:
     """Model of this machine's processor, as precisely as the system tells."""
     cpuinfo = Path("/proc/cpuinfo")
@@ -124,8 +151,15 @@ def processor_name() -> str:
     return name + model
 
 
+def _android(device: str, threads: int, runs: int) -> Backend:
+    from rtseg_jax.latency.android import Android, AndroidSettings  # noqa: PLC0415  (needs the types of this module)
+
+    return Android(device, AndroidSettings.of(device), threads, runs)
+
+
 BACKENDS: dict[str, Callable[[int, int], Backend]] = {
     HostCpu.name: HostCpu,
+    **{device: functools.partial(_android, device) for device in ANDROID_DEVICES},
 }
 
 
