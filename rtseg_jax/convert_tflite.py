@@ -15,6 +15,7 @@ from absl import app, flags, logging
 from rtseg_jax.config import nearest_sampled_alike
 from rtseg_jax.data import Dataset, build_dataset
 from rtseg_jax.deployment.card import MOST_LOST, Card
+from rtseg_jax.deployment.examination import Examination
 from rtseg_jax.deployment.trained import Trained, load_trained
 from rtseg_jax.errors import UserError
 from rtseg_jax.export.spec import HEADS, INPUTS, QUANTIZATIONS, ExportSpec
@@ -59,18 +60,20 @@ def run() -> None:
 
 
 def _convert(workdir: Workdir, output: Path) -> Card:
-    from rtseg_jax.deployment.converting import Checks, convert_trained  # noqa: PLC0415 (TensorFlow)
+    from rtseg_jax.deployment.converting import convert_trained  # noqa: PLC0415 (TensorFlow)
 
     trained = load_trained(workdir)
     spec = ExportSpec(_size(trained), _HEAD.value, _INPUT.value, _BATCH.value, _QUANTIZE.value)
-    checks = Checks(
-        pictures=None if _PICTURES.value < 0 else _PICTURES.value,
+    needs_data = _PICTURES.value != 0 or spec.quantize == "int8"
+    dataset = _dataset(trained) if needs_data else None
+    scored = None if _PICTURES.value < 0 else _PICTURES.value
+    return convert_trained(
+        Examination(trained, dataset, spec, scored),
+        output,
         most_lost=MOST_LOST[spec.quantize] if _MOST_LOST.value is None else _MOST_LOST.value,
         calibration=_CALIBRATION.value,
         require_gpu=_REQUIRE_GPU.value,
     )
-    needs_data = checks.pictures != 0 or spec.quantize == "int8"
-    return convert_trained(trained, _dataset(trained) if needs_data else None, spec, checks, output)
 
 
 def _size(trained: Trained) -> tuple[int, int]:

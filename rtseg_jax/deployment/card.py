@@ -24,6 +24,7 @@ class Card:
       architecture: digest of its `ArchSpec`.
       export: what was asked for.
       contents: operators and tensors.
+      float_layers: operators of an integer file that were kept in float32.
       verdict: of the GPU accelerator; None where the machine has none.
       how_to_test: where `verdict` is None, how to get one.
       cpu: agreement with JAX on the CPU; None where no pictures were compared.
@@ -42,6 +43,7 @@ class Card:
     architecture: str
     export: ExportSpec
     contents: Contents
+    float_layers: int
     verdict: Verdict | None
     how_to_test: str
     cpu: Parity | None
@@ -94,7 +96,7 @@ class Card:
             ("architecture", f"`{self.architecture}`"),
             ("input", f"{self.export.batch}×{'×'.join(map(str, self.export.size))}×3 {self.export.input}"),
             ("output", self.export.head),
-            ("numbers", "float32" if self.export.quantize == "none" else self.export.quantize),
+            ("numbers", self._numbers()),
             ("file", f"{self.size / 1e6:.2f} MB"),
             ("peak of feature maps", f"{self.contents.peak_bytes / 1e6:.2f} MB"),
             ("latency", f"{self.latency_ms:.2f} ms on this host, one thread (noise {100 * self.noise:.1f} %)"),
@@ -112,6 +114,10 @@ class Card:
             f"# {self.file}\n\n| | |\n|---|---|\n{table}\n\n## Failures\n\n{failures}\n\n"
             f"## Operators ({sum(self.contents.operators.values())})\n\n| operator | count |\n|---|---|\n{operators}\n"
         )
+
+    def _numbers(self) -> str:
+        numbers = "float32" if self.export.quantize == "none" else self.export.quantize
+        return f"{numbers}, {self.float_layers} layers in float32" if self.float_layers else numbers
 
     def _gpu_line(self) -> str:
         if self.verdict is None:

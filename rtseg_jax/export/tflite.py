@@ -4,27 +4,24 @@ Importing this module is cheap; converting imports TensorFlow, which training pr
 child process there.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import UInt8
 
 from rtseg_jax.architecture import Block, Network
-from rtseg_jax.errors import UserError
 from rtseg_jax.export.heads import Normalization, Variables, network_function
 from rtseg_jax.export.spec import ExportSpec
 from rtseg_jax.models.network import BlockModule, SegmentationNetwork
 
 Shape = tuple[int, ...]
-FEWEST_CALIBRATION_PICTURES = 16
 
 
 def convert(function: Callable[..., Any], input_shapes: Sequence[Shape], dtype: str = "float32") -> bytes:
     """A float32 TFLite model of a JAX function; arrays it closes over become constants. `dtype` is its inputs'."""
-    return _converter(function, input_shapes, dtype).convert()
+    return converter_of(function, input_shapes, dtype).convert()
 
 
 def convert_block(block: Block, image_size: tuple[int, int], variables: Variables | None = None) -> bytes:
@@ -36,51 +33,40 @@ def convert_block(block: Block, image_size: tuple[int, int], variables: Variable
 
 
 def convert_network(
-    network: Network,
-    variables: Variables,
-    spec: ExportSpec,
-    normalization: Normalization | None = None,
-    calibration: UInt8[np.ndarray, "n h w 3"] | None = None,
+    network: Network, variables: Variables, spec: ExportSpec, normalization: Normalization | None = None
 ) -> bytes:
     """A whole network: pictures in, logits or classes out.
 
     Args:
       network: the declaration.
       variables: `params` and `batch_stats`.
-      spec: size, ending, input and numbers of the file.
+      spec: size, ending, input and numbers of the file; integers need pictures, see `integer.Calibrated`.
       normalization: see `network_function`.
-      calibration: training pictures at `spec.size`, for `int8`.
-
-    Raises:
-      UserError: too few calibration pictures.
     """
+    import tensorflow as tf  # noqa: PLC0415
+
+    if spec.quantize == "int8":
+        raise ValueError("integers are calibrated on pictures: use integer.Calibrated")
     function = network_function(network, variables, normalization, spec.head)
-    # Integer files take pixels by their own quantization; a cast would put floats in front of it.
-    dtype = "uint8" if spec.input == "uint8" and spec.quantize != "int8" else "float32"
-    converter = _converter(function, [(spec.batch, *spec.size, 3)], dtype)
-    quantize(converter, spec, calibration)
+    dtype = "uint8" if spec.input == "uint8" else "float32"
+    converter = converter_of(function, [(spec.batch, *spec.size, 3)], dtype)
+    if spec.quantize != "none":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if spec.quantize == "fp16":
+        converter.target_spec.supported_types = [tf.float16]
     return converter.convert()
 
 
-def quantize(converter: Any, spec: ExportSpec, calibration: UInt8[np.ndarray, "n h w 3"] | None) -> None:
-    """Sets up TensorFlow's converter for the numbers of `spec`."""
+def converter_of(function: Callable[..., Any], input_shapes: Sequence[Shape], dtype: str) -> Any:
+    """TensorFlow's converter for a JAX function of arrays of one type."""
     import tensorflow as tf  # noqa: PLC0415
+    from jax.experimental import jax2tf  # noqa: PLC0415
 
-    if spec.quantize == "none":
-        return
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if spec.quantize == "fp16":
-        converter.target_spec.supported_types = [tf.float16]
-    if spec.quantize == "int8":
-        number = 0 if calibration is None else len(calibration)
-        if calibration is None or number < FEWEST_CALIBRATION_PICTURES:
-            raise UserError(
-                f"--quantize=int8 was given {number} training pictures to calibrate on; it needs at least "
-                f"{FEWEST_CALIBRATION_PICTURES}"
-            )
-        converter.representative_dataset = lambda: _calibration_inputs(calibration, spec.batch)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.lite.OpsSet.TFLITE_BUILTINS]
-        converter.inference_input_type = tf.uint8 if spec.input == "uint8" else tf.float32
+    signature = [tf.TensorSpec(shape, tf.as_dtype(dtype)) for shape in input_shapes]
+    traced = tf.function(jax2tf.convert(function, with_gradient=False), input_signature=signature, autograph=False)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([traced.get_concrete_function()], traced)
+    converter.exclude_conversion_metadata = True  # it holds the time, and takes a third of the conversion
+    return converter
 
 
 def random_variables(declared: Block | Network, image_size: tuple[int, int], seed: int = 0) -> dict[str, Any]:
@@ -105,25 +91,6 @@ def block_module(block: Block) -> BlockModule:
 def block_input_shapes(block: Block, image_size: tuple[int, int]) -> list[Shape]:
     """Shapes of what a block reads, batch 1."""
     return [(1, *tensor.size(image_size), tensor.channels) for tensor in block.inputs]
-
-
-def _converter(function: Callable[..., Any], input_shapes: Sequence[Shape], dtype: str) -> Any:
-    import tensorflow as tf  # noqa: PLC0415
-    from jax.experimental import jax2tf  # noqa: PLC0415
-
-    signature = [tf.TensorSpec(shape, tf.as_dtype(dtype)) for shape in input_shapes]
-    traced = tf.function(jax2tf.convert(function, with_gradient=False), input_signature=signature, autograph=False)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([traced.get_concrete_function()], traced)
-    converter.exclude_conversion_metadata = True  # it holds the time, and takes a third of the conversion
-    return converter
-
-
-def _calibration_inputs(pictures: UInt8[np.ndarray, "n h w 3"], batch: int) -> Iterator[list[np.ndarray]]:
-    """Batches of pictures as floats; each spans 0..255, so that the input's quantization is the pixels' own."""
-    for start in range(0, len(pictures) - batch + 1, batch):
-        inputs = pictures[start : start + batch].astype(np.float32)
-        inputs[:, 0, 0], inputs[:, -1, -1] = 0, 255
-        yield [inputs]
 
 
 def _random(generator: np.random.Generator, name: str, shape: Shape) -> np.ndarray:

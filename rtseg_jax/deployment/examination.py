@@ -1,0 +1,123 @@
+"""Runs an exported file beside the JAX network that it came from."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int32, Shaped, UInt8
+
+from rtseg_jax.data import Dataset, Source, evaluation_batches
+from rtseg_jax.data.subset import Subset, spread
+from rtseg_jax.deployment.trained import NORMALIZATION, Trained
+from rtseg_jax.evaluation.confusion import confusion_matrix, predict_labels, sum_confusions
+from rtseg_jax.evaluation.scores import scores_from_confusion
+from rtseg_jax.export import gpu
+from rtseg_jax.export.heads import network_function
+from rtseg_jax.export.parity import Parity, TFLiteFunction, compare_outputs
+from rtseg_jax.export.spec import ExportSpec
+
+Pictures = UInt8[np.ndarray, "b h w 3"]
+Function = Callable[[Pictures], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Examination:
+    """What files of one network and one `ExportSpec` are compared with.
+
+    Attributes:
+      trained: the network.
+      dataset: pictures; None to compare nothing.
+      spec: of the files.
+      scored: validation pictures that mIoU is taken over; None for all, 0 for none.
+      compared: validation pictures whose outputs are compared.
+      compared_on_gpu: how many of those are run on the GPU accelerator, which may be slow in software.
+    """
+
+    trained: Trained
+    dataset: Dataset | None
+    spec: ExportSpec
+    scored: int | None = None
+    compared: int = 8
+    compared_on_gpu: int = 2
+
+    @functools.cached_property
+    def scored_source(self) -> Source | None:
+        """The pictures that mIoU is taken over."""
+        if self.dataset is None or self.scored == 0:
+            return None
+        validation = self.dataset.validation
+        return Subset(validation, spread(validation, self.scored or len(validation)))
+
+    @functools.cached_property
+    def jax_miou(self) -> float | None:
+        """Of the network itself, its logits at picture size."""
+        return self._miou(jax.jit(self._native("logits")))
+
+    def miou(self, file: TFLiteFunction) -> float | None:
+        """Of a file on the same pictures; None where there are none."""
+        return self._miou(file)
+
+    def lost(self, file: TFLiteFunction) -> float | None:
+        """Points of mIoU that a file lost against JAX."""
+        miou = self.miou(file)
+        return None if miou is None or self.jax_miou is None else 100 * (self.jax_miou - miou)
+
+    def on_cpu(self, file: TFLiteFunction) -> Parity | None:
+        """Agreement of a file on the CPU with JAX; None where there are no pictures."""
+        return compare_outputs(self._expected, map(file, self._compared)) if self._compared else None
+
+    def on_gpu(self, model: bytes) -> tuple[gpu.Verdict, Parity | None] | None:
+        """Verdict of the GPU accelerator and agreement with JAX; None where the machine has none."""
+        dtype = TFLiteFunction(model).input_dtype
+        inputs = [pictures.astype(dtype) for pictures in self._compared[: self.compared_on_gpu]]
+        try:
+            (run,) = gpu.run_on_gpu([gpu.Job(model, tuple(inputs))])
+        except gpu.NoAdapter:
+            return None
+        return run.verdict, compare_outputs(self._expected[: len(inputs)], run.outputs) if run.outputs else None
+
+    @functools.cached_property
+    def _compared(self) -> Sequence[Pictures]:
+        """Full batches, about as many pictures as asked for."""
+        if self.dataset is None:
+            return []
+        number = max(self.compared, self.spec.batch)
+        source = Subset(self.dataset.validation, spread(self.dataset.validation, number - number % self.spec.batch))
+        return [batch["image"] for batch in self._batches(source)]
+
+    @functools.cached_property
+    def _expected(self) -> Sequence[np.ndarray]:
+        native = jax.jit(self._native(self.spec.head))
+        return [np.asarray(native(pictures)) for pictures in self._compared]
+
+    def _native(self, head: str) -> Callable[[Any], jax.Array]:
+        return network_function(self.trained.network, self.trained.variables, NORMALIZATION, head, lowering="native")
+
+    def _miou(self, function: Function) -> float | None:
+        if self.scored_source is None or self.dataset is None:
+            return None
+        info, matrices = self.dataset.info, []
+        for batch in self._batches(self.scored_source):
+            predictions = label_maps(function(batch["image"]), batch["label"].shape[1:])
+            labels = jnp.asarray(batch["label"])
+            matrices.append(confusion_matrix(predictions, labels, jnp.asarray(batch["valid"]), info.num_classes))
+        return scores_from_confusion(sum_confusions(matrices), info.class_names).miou
+
+    def _batches(self, source: Source) -> Iterator[Any]:
+        data = dataclasses.replace(self.trained.spec.data, eval_size=self.spec.size)
+        return evaluation_batches(source, data, self.spec.batch, num_threads=0)
+
+
+def label_maps(
+    outputs: Shaped[Array | np.ndarray, "b h w k"], size: tuple[int, int]
+) -> Int32[Array, "b {size[0]} {size[1]}"]:
+    """Labels at `size` from logits of any size, or from a class map, whose pixels are repeated."""
+    outputs = jnp.asarray(outputs)
+    if outputs.shape[-1] > 1:
+        return predict_labels(outputs, size)
+    resized = jax.image.resize(outputs, (len(outputs), *size, 1), "nearest")
+    return resized[..., 0].astype(jnp.int32)
