@@ -114,8 +114,38 @@ def test_changed_requirements_are_installed_again(checkout):
     assert asked(checkout)[0].startswith("-m pip install")
 
 
-def test_checks_run_in_order(checkout):
-    result = launch(checkout / "launch" / "test.sh", "-k", "name")
+@pytest.fixture
+def debian(tmp_path):
+    """Commands of a Debian whose package holds the three files; environment to find them."""
+    commands = tmp_path / "commands"
+    commands.mkdir()
+    unpack = 'mkdir -p "$3/usr/lib/chromium"; cd "$3/usr/lib/chromium"; touch {files}'
+    files = "libvk_swiftshader.so vk_swiftshader_icd.json libvulkan.so.1"
+    for name, body in (("apt-get", "touch chromium-common_1_amd64.deb"), ("dpkg-deb", unpack.format(files=files))):
+        (commands / name).write_text(f"#!/bin/sh\n{body}\n")
+        (commands / name).chmod(0o755)
+    return {"PATH": f"{commands}:{os.environ['PATH']}", "HOME": str(tmp_path / "home")}
+
+
+def test_swiftshader_is_unpacked_for_the_user_once(debian):
+    script = ROOT / "launch" / "swiftshader.sh"
+    folder = Path(debian["HOME"]) / ".cache" / "rtseg_jax" / "swiftshader"
+    assert launch(script, **debian).stdout == f"SwiftShader installed: {folder}\n"
+    assert len(list(folder.iterdir())) == 3
+    assert launch(script, **debian).stdout == f"SwiftShader is there: {folder}\n"
+
+
+def test_a_package_without_swiftshader_leaves_nothing_behind(debian):
+    dpkg = Path(debian["PATH"].split(":")[0]) / "dpkg-deb"
+    dpkg.write_text(dpkg.read_text().replace("libvulkan.so.1", ""))
+    result = launch(ROOT / "launch" / "swiftshader.sh", **debian)
+    assert result.returncode != 0
+    assert "no libvulkan.so.1" in result.stderr
+    assert not (Path(debian["HOME"]) / ".cache" / "rtseg_jax" / "swiftshader").exists()
+
+
+def test_checks_run_in_order(checkout, debian):
+    result = launch(checkout / "launch" / "test.sh", "-k", "name", **debian)
     assert result.returncode == 0, result.stderr
     install, *checks = asked(checkout)
     assert install.endswith("-r requirements-dev.txt -c constraints.txt")
