@@ -13,6 +13,7 @@ from fake_phone import OTHER, PIXEL, PRINTS, FakePhone
 from rtseg_jax import benchmark_tflite
 from rtseg_jax.benchmark_tflite import Latency, growth_mb
 from rtseg_jax.export.interpreter import load_interpreter
+from rtseg_jax.latency import android
 from rtseg_jax.latency.backends import ANDROID_DEVICES, BACKENDS, HostCpu, fill_inputs
 
 
@@ -51,6 +52,7 @@ def file(tmp_path: Path) -> Path:
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakePhone:
     phone = FakePhone(tmp_path / "adb")
     monkeypatch.setenv("PATH", phone.path)
+    monkeypatch.setattr(android, "COOLING_STEP_S", 0.0)  # a failure must not wait for a script to cool down
     for name in ("ANDROID_SERIAL", "ANDROID_MAX_CELSIUS", "BENCHMARK_MODEL"):
         monkeypatch.delenv(name, raising=False)
     return phone
