@@ -1,0 +1,180 @@
+"""A trained network as a function of pictures: `load(path)(image)` is a label map.
+
+    segment = rtseg_jax.load("model.tflite")  # or a workdir whose fine-tuning is finished
+    labels = segment(image)
+
+Both kinds prepare pictures and enlarge logits as the evaluation does, so that they agree.
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Shaped, UInt8
+
+from rtseg_jax.data.augmentation import resize_image, resize_label
+from rtseg_jax.errors import UserError
+from rtseg_jax.export.interpreter import load_interpreter
+from rtseg_jax.export.metadata import read_metadata
+from rtseg_jax.visualization.palette import Color
+
+MOST_THREADS = 4  # that LiteRT is given unless told: networks of this size gain little from more
+
+Size = tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Segmenter:
+    """Labels pictures of any size; not safe to be shared between threads.
+
+    Attributes:
+      labels: class names in id order.
+      palette: an RGB colour per class.
+      size: height and width of the network's input.
+      network: from a picture of that size to what the network answers, once it is computed.
+      finish: from that answer and the (height, width) of the picture to its label map.
+    """
+
+    labels: tuple[str, ...]
+    palette: tuple[Color, ...]
+    size: Size
+    network: Callable[[UInt8[np.ndarray, "h w 3"]], Any] = dataclasses.field(repr=False)
+    finish: Callable[[Any, Size], UInt8[np.ndarray, "h w"]] = dataclasses.field(repr=False)
+
+    def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w"]:
+        """The class of every pixel of an RGB picture, at the picture's own size.
+
+        Raises:
+          UserError: something else than a picture of that form.
+        """
+        check_image(image)
+        return self.finish(self.network(resize_image(image, self.size)), image.shape[:2])
+
+
+def load(path: str | Path, threads: int | None = None) -> Segmenter:
+    """The network of an exported file, or the searched network of a workdir.
+
+    Args:
+      path: a `.tflite` file with metadata, or the workdir of a run whose fine-tuning is finished; the data set itself
+        is not needed.
+      threads: of LiteRT; None for one per processor, up to 4. JAX takes what it finds.
+
+    Raises:
+      UserError: neither of both.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _load_workdir(path)
+    if path.is_file():
+        return _load_file(path, threads or min(MOST_THREADS, os.cpu_count() or 1))
+    raise UserError(f"{path}: no such file or folder; name an exported .tflite file or the workdir of a run")
+
+
+def check_image(image: Any) -> None:
+    """Raises `UserError` for what is no picture: uint8, [height width 3], not empty."""
+    form = f"{image.dtype}{list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,) or not image.size:
+        raise UserError(f"a picture is an RGB array uint8[height width 3], not {form}")
+
+
+@partial(jax.jit, static_argnames="size")
+def largest_logits(logits: Float[Array, "1 h w k"], size: Size) -> UInt8[Array, "{size[0]} {size[1]}"]:
+    """The answer of `evaluation.confusion.predict_labels`, one class after the other.
+
+    All logits of a photograph of 12 megapixels take a gigabyte, this a few label maps.
+    """
+
+    def step(best: tuple[Array, Array], item: tuple[Array, Array]) -> tuple[tuple[Array, Array], None]:
+        (value, label), (number, plane) = best, item
+        plane = plane if plane.shape == size else jax.image.resize(plane, size, "bilinear")
+        return (jnp.maximum(value, plane), jnp.where(plane > value, number, label)), None
+
+    planes = jnp.moveaxis(logits[0].astype(jnp.float32), -1, 0)
+    start = jnp.full(size, -jnp.inf, jnp.float32), jnp.zeros(size, jnp.uint8)
+    (_, labels), _ = jax.lax.scan(step, start, (jnp.arange(len(planes), dtype=jnp.uint8), planes))
+    return labels
+
+
+def from_logits(logits: Float[Array | np.ndarray, "1 h w k"], size: Size) -> UInt8[np.ndarray, "h2 w2"]:
+    """Labels from logits of any size: resized bilinearly to `size`, then the largest."""
+    return np.asarray(largest_logits(jnp.asarray(logits), size))
+
+
+def from_classes(classes: Shaped[np.ndarray, "1 h w 1"], size: Size) -> UInt8[np.ndarray, "h2 w2"]:
+    """Labels from a map of class numbers: of each pixel of `size` the nearest."""
+    return resize_label(np.rint(classes[0, :, :, 0]).astype(np.uint8), size)
+
+
+def _load_file(path: Path, threads: int) -> Segmenter:
+    model = path.read_bytes()
+    metadata = read_metadata(model, str(path))
+    try:
+        interpreter = load_interpreter(model, threads)
+    except (ValueError, RuntimeError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"{path}: LiteRT cannot run this file ({reason}); export it again") from error
+    finish = from_classes if metadata.export.head == "class_map" else from_logits
+    network = partial(_run_file, interpreter)
+    return Segmenter(metadata.labels, metadata.palette, metadata.export.size, network, finish)
+
+
+def _run_file(interpreter: Any, picture: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "1 _ _ _"]:
+    """One picture through a file; where the file takes several at once, it gets this one as often."""
+    (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
+    interpreter.set_tensor(taken["index"], np.repeat(quantize(picture, taken)[None], taken["shape"][0], axis=0))
+    interpreter.invoke()
+    return dequantize(interpreter.get_tensor(given["index"])[:1], given)
+
+
+def quantize(values: UInt8[np.ndarray, "*shape"], tensor: dict[str, Any]) -> Shaped[np.ndarray, "*shape"]:
+    """Values as a tensor of LiteRT holds them: round(value / scale) + zero point, or as they are where it has none."""
+    (scale, zero), dtype = tensor["quantization"], np.dtype(tensor["dtype"])
+    if not scale:
+        return values.astype(dtype)
+    bounds = np.iinfo(dtype)
+    return np.clip(np.rint(values / scale) + zero, bounds.min, bounds.max).astype(dtype)
+
+
+def dequantize(numbers: Shaped[np.ndarray, "*shape"], tensor: dict[str, Any]) -> Float[np.ndarray, "*shape"]:
+    """Inverse of `quantize`, as float32."""
+    scale, zero = tensor["quantization"]
+    return np.float32(scale) * (numbers.astype(np.float32) - zero) if scale else numbers.astype(np.float32)
+
+
+def _load_workdir(root: Path) -> Segmenter:
+    from rtseg_jax.deployment.trained import load_trained  # noqa: PLC0415 (exported files need none of these)
+    from rtseg_jax.models import SegmentationNetwork  # noqa: PLC0415
+    from rtseg_jax.models.convolution import default_lowering  # noqa: PLC0415
+    from rtseg_jax.training.workdir import Workdir  # noqa: PLC0415
+
+    workdir = Workdir(root)
+    try:
+        if not workdir.finished("finetune"):
+            raise UserError(f"{root}: no finished fine-tuning there; run its phase 'finetune' to the end first")
+        trained = load_trained(workdir)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{root}: config.json or results.json is not of this version ({reason})") from error
+    # float32 as in the exported file, also where the run trained in bfloat16.
+    model = SegmentationNetwork(trained.network, lowering=default_lowering())
+    network = partial(_run_jax, _compiled(model), trained.variables)
+    info = trained.info
+    return Segmenter(info.class_names, info.palette, trained.spec.data.eval_size, network, from_logits)
+
+
+def _compiled(model: Any) -> Callable[[Any, Array], Array]:
+    from rtseg_jax.training.step import normalize  # noqa: PLC0415
+
+    return jax.jit(lambda variables, picture: model.apply(variables, normalize(picture[None]))["logits"])
+
+
+def _run_jax(
+    compiled: Callable[[Any, Array], Array], variables: Any, picture: UInt8[np.ndarray, "h w 3"]
+) -> Float[Array, "1 h w k"]:
+    return jax.block_until_ready(compiled(variables, jnp.asarray(picture)))
