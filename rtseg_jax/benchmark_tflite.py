@@ -24,6 +24,7 @@ from rtseg_jax.files import write_json
 from rtseg_jax.latency.android import Android, AndroidSettings
 from rtseg_jax.latency.backends import ANDROID_DEVICES, HostCpu, fill_inputs
 from rtseg_jax.latency.benchmark_model import OperatorTime, Report
+from rtseg_jax.latency.host_gpu import HostGpu
 
 NOT_AVAILABLE = "not available from this runtime"
 HOST_MEMORY = "growth of this process's resident memory, from before loading to its peak"
@@ -158,8 +159,13 @@ def growth_mb(before: tuple[float, float] | None, after: tuple[float, float] | N
 
 
 def host_gpu(request: Request) -> Figures:
-    """This machine's GPU."""
-    raise UserError(f"{request.path}: host_gpu is not built yet; measure on host_cpu or android")
+    """LiteRT's GPU accelerator on this machine's adapter; copying pictures in and outputs out counts."""
+    backend = HostGpu(request.runs)
+    run = backend.run([request.path.read_bytes()])[0]
+    seconds = [ms / 1e3 for ms in run.milliseconds[backend.warmup :]]
+    card = {**backend.card(), "device": run.verdict.adapter}
+    del card["statistic"], card["clock"]  # of sweeps
+    return Figures(card, (Latency.of("wall time", seconds),), HOST_MEMORY, None, ("the GPU took all operators",))
 
 
 def phone(request: Request) -> Figures:

@@ -15,6 +15,7 @@ def test_a_writer_that_fails_leaves_the_old_file(tmp_path: Path):
 
     with pytest.raises(OSError, match="disk full"):
         write_whole(path, half)
+    assert [p.name for p in tmp_path.iterdir()] == ["results.json"]
     assert path.read_text(encoding="utf-8") == '{\n  "\\u00b5": 1\n}\n'
 
 

@@ -57,11 +57,15 @@ def load_trained(workdir: Workdir) -> Trained:
 
 
 def read_spec(workdir: Workdir) -> RunSpec:
-    """The frozen config of a run; raises `UserError` where the workdir has none."""
+    """The frozen config of a run; raises `UserError` where the workdir has none, or one of another version."""
     path = workdir.root / "config.json"
-    if not path.exists():
-        raise UserError(f"{path}: no such file; name the workdir of a run")
-    return run_spec(ml_collections.ConfigDict(_tuples(json.loads(path.read_text()))))
+    try:
+        return run_spec(ml_collections.ConfigDict(_tuples(json.loads(path.read_text()))))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; name the workdir of a run") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: damaged, or of another version ({reason}); use the one that wrote it") from error
 
 
 def _tuples(value: Any) -> Any:

@@ -54,7 +54,7 @@ class GpuRun:
 
     Attributes:
       verdict: what it said.
-      outputs: of every input, in order; none where it did not take the whole graph.
+      outputs: of every picture, in order; none where it did not take the whole graph.
       milliseconds: of every run, input and output copied, in order.
     """
 
@@ -69,13 +69,13 @@ class Job:
 
     Attributes:
       model: the file.
-      inputs: arrays as the file takes them, each of which is run on its own.
-      repeats: runs of each input.
+      inputs: pictures as the file takes them, each of which is run on its own; none to run it on random numbers.
+      repeats: runs of each.
       full_precision: whether to compute in float32; adapters with float16 otherwise use that, as phones do.
     """
 
     model: bytes
-    inputs: tuple[np.ndarray, ...]
+    inputs: tuple[np.ndarray, ...] = ()
     repeats: int = 1
     full_precision: bool = True
 

@@ -7,10 +7,13 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+SIGNATURE = "<placeholder signature>"  # the runtime's name for the only function of a file without named ones
 
 
 def main(folder: Path) -> None:
@@ -30,18 +33,21 @@ def run(folder: Path, number: int, repeats: int, full_precision: bool) -> dict[s
         model = compile_model(folder / f"{number}.tflite", full_precision)
     except RuntimeError as error:
         return {"error": str(error).splitlines()[-1], "milliseconds": []}
-    shape, dtype = output_details(model)
-    given, returned = model.create_input_buffers(0), model.create_output_buffers(0)
+    with np.load(folder / f"{number}_inputs.npz") as pictures:
+        runs = [[picture] for picture in pictures.values()] or [random_inputs(model)]
+    (returned,) = model.create_output_buffers(0)
+    shape, dtype = details(model.get_output_tensor_details)[0]
+    given = [model.create_input_buffer_by_name(SIGNATURE, name) for name in model.get_input_tensor_details(SIGNATURE)]
     outputs, milliseconds = [], []
-    with np.load(folder / f"{number}_inputs.npz") as inputs:
-        for value in inputs.values():
-            for _ in range(repeats):
-                start = time.perf_counter()
-                given[0].write(value)
-                model.run_by_index(0, given, returned)
-                output = returned[0].read(int(np.prod(shape)), dtype)
-                milliseconds.append(1e3 * (time.perf_counter() - start))
-            outputs.append(output.reshape(shape))
+    for values in runs:
+        for _ in range(repeats):
+            start = time.perf_counter()
+            for buffer, value in zip(given, values, strict=True):
+                buffer.write(value)
+            model.run_by_index(0, given, [returned])
+            output = returned.read(int(np.prod(shape)), dtype)
+            milliseconds.append(1e3 * (time.perf_counter() - start))
+        outputs.append(output.reshape(shape))
     np.savez(folder / f"{number}_outputs.npz", *outputs)
     return {"error": None, "milliseconds": milliseconds}
 
@@ -56,11 +62,19 @@ def compile_model(path: Path, full_precision: bool) -> Any:
     return CompiledModel.from_file(str(path), options=options)
 
 
-def output_details(model: Any) -> tuple[tuple[int, ...], np.dtype]:
-    """Shape and type of the only output."""
-    signature = next(iter(model.get_signature_list()))
-    (details,) = model.get_output_tensor_details(signature).values()
-    return tuple(details["shape"]), np.dtype(details["dtype"])
+def details(of: Callable[[str], Any]) -> list[tuple[tuple[int, ...], np.dtype]]:
+    """Shapes and types of a file's inputs or outputs."""
+    return [(tuple(tensor["shape"]), np.dtype(tensor["dtype"])) for tensor in of(SIGNATURE).values()]
+
+
+def random_inputs(model: Any) -> list[np.ndarray]:
+    """A value for every input: standard normal, or any pixel."""
+    generator = np.random.default_rng(0)
+    values = []
+    for shape, dtype in details(model.get_input_tensor_details):
+        drawn = generator.integers(0, 128, shape) if dtype.kind in "iu" else generator.standard_normal(shape)
+        values.append(drawn.astype(dtype))
+    return values
 
 
 if __name__ == "__main__":

@@ -193,8 +193,9 @@ class Android:
         self._sent: set[str] = set()
         self._program_sent = False
 
-    def prepare(self, models: Sequence[bytes]) -> None:
+    def prepare(self, models: Sequence[bytes], rounds: int) -> None:
         """Sends files, which replace those that were sent before."""
+        del rounds
         if not self._program_sent:
             self.phone.run("shell", "mkdir", "-p", FOLDER)
             self.phone.run("push", str(self._program), PROGRAM)
@@ -217,7 +218,7 @@ class Android:
     def report(self, model: bytes, *more_flags: str) -> Report:
         """Runs one model on random input, as soon as the phone is cool."""
         if digest(model) not in self._sent:
-            self.prepare([model])
+            self.prepare([model], rounds=1)
         self._wait_until_cool()
         output = self.phone.run("shell", *self.command(model), *more_flags, "2>&1")
         report = parse_report(output)

@@ -60,8 +60,8 @@ class Backend(Protocol):
 class BatchBackend(Backend, Protocol):
     """A backend that wants to know models beforehand, such as one that sends them elsewhere."""
 
-    def prepare(self, models: Sequence[bytes]) -> None:
-        """Is called with the models that are measured next."""
+    def prepare(self, models: Sequence[bytes], rounds: int) -> None:
+        """Is called with the models that are measured next, in turns, each so many times."""
 
 
 CARD_FIELDS = ("device", "backend", "runtime", "precision", "threads", "warmup", "runs", "statistic", "clock")
@@ -157,8 +157,15 @@ def _android(device: str, threads: int, runs: int) -> Backend:
     return Android(device, AndroidSettings.of(device), threads, runs)
 
 
+def _host_gpu(threads: int, runs: int) -> Backend:
+    from rtseg_jax.latency.host_gpu import HostGpu  # noqa: PLC0415  (likewise)
+
+    return HostGpu(runs)
+
+
 BACKENDS: dict[str, Callable[[int, int], Backend]] = {
     HostCpu.name: HostCpu,
+    "host_gpu": _host_gpu,
     **{device: functools.partial(_android, device) for device in ANDROID_DEVICES},
 }
 

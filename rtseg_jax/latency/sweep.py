@@ -73,7 +73,7 @@ def measure(
 def in_turns(backend: Backend, models: list[bytes]) -> list[Timing]:
     """Timings of models that were measured one after the other, several times over."""
     if isinstance(backend, BatchBackend):
-        backend.prepare(models)
+        backend.prepare(models, ROUNDS)
     timings = [backend.measure(model) for model in models]
     for _ in range(ROUNDS - 1):
         timings = [merge(timing, backend.measure(model)) for timing, model in zip(timings, models, strict=True)]

@@ -53,11 +53,12 @@ class Checkpoints:
 
 def load_newest(folder: Path, like: Any) -> Any:
     """The newest readable checkpoint of a finished phase; raises `UserError` where there is none."""
+    phase = folder.name.removesuffix("_variables")
     if not folder.exists():
-        raise UserError(f"{folder}: no checkpoint there; run the phase {folder.name!r} first, or name config.init_from")
+        raise UserError(f"{folder}: no checkpoint there; run the phase {phase!r} first, or name config.init_from")
     checkpoints = Checkpoints(folder)
     found = checkpoints.newest(like)
     checkpoints.close()
     if found is None:
-        raise UserError(f"{folder}: no readable checkpoint; run the phase {folder.name!r} again")
+        raise UserError(f"{folder}: no readable checkpoint; run the phase {phase!r} again")
     return found[1]

@@ -184,7 +184,7 @@ def test_sweep_and_networks_in_child_processes(tmp_path: Path):
 
 def test_failures_of_the_child_come_with_its_last_words(tmp_path: Path):
     with pytest.raises(UserError, match="did you mean 'host_cpu'"):
-        run_sweep_in_child(TINY, LatencySpec(device="host"), tmp_path)
+        run_sweep_in_child(TINY, LatencySpec(device="host_cp"), tmp_path)
 
 
 def test_real_measurements_are_fitted_and_predicted():
