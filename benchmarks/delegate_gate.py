@@ -15,12 +15,13 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 from rich.progress import track
 
-from rtseg_jax.architecture import PATHS, ArchSpec, NetworkSpec, declare, declare_spec
+from rtseg_jax.architecture import PATHS, ArchSpec, Group, NetworkSpec, declare, declare_spec
 from rtseg_jax.export import gpu, operators, tflite
 from rtseg_jax.export.heads import network_function
 from rtseg_jax.export.spec import HEADS, INPUTS, ExportSpec
@@ -57,19 +58,20 @@ class Outcome:
 def sample_case(number: int) -> Case:
     """Case `number` of an endless, reproducible list; paths rotate, so that three cases show every path everywhere."""
     generator = np.random.default_rng([7, number])
-    network = NetworkSpec(
-        num_classes=CLASSES[number % len(CLASSES)],
-        width=WIDTHS[number // 2 % len(WIDTHS)],
-        segment_blocks=BLOCKS[number // 3 % len(BLOCKS)],
-    )
+
+    def draw(choices: Sequence[Any]) -> Any:
+        return choices[generator.integers(len(choices))]
+
+    network = NetworkSpec(num_classes=draw(CLASSES), width=draw(WIDTHS), segment_blocks=draw(BLOCKS))
     supernet = declare(network)
     paths = {block.name: PATHS[(number + place) % len(PATHS)] for place, block in enumerate(supernet.mixed_blocks)}
-    widths = {
-        group.name: {0: group.floor, 1: group.size}.get(
-            number % 4, group.snap(int(generator.integers(group.floor, group.size + 1)))
-        )
-        for group in supernet.searched_groups
-    }
+
+    def width(group: Group) -> int:
+        """The smallest in one case of eight, the full one in another, else any."""
+        fixed = {0: group.floor, 1: group.size}
+        return fixed.get(number % 8, group.snap(int(generator.integers(group.floor, group.size + 1))))
+
+    widths = {group.name: width(group) for group in supernet.searched_groups}
     spec = ExportSpec(SIZES[number % len(SIZES)], HEADS[number % len(HEADS)], INPUTS[number // 2 % len(INPUTS)])
     return Case(living(supernet, ArchSpec(network, widths, paths)), spec)
 
