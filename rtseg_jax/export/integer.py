@@ -15,7 +15,7 @@ from rtseg_jax.architecture import Network
 from rtseg_jax.errors import UserError
 from rtseg_jax.export.heads import Normalization, Variables, network_function
 from rtseg_jax.export.spec import ExportSpec
-from rtseg_jax.export.tflite import converter_of
+from rtseg_jax.export.tflite import converter_of, versions_that_meet
 
 FEWEST_PICTURES = 16
 MEASURED_PICTURES = 4  # that the errors of layers are averaged over
@@ -61,9 +61,10 @@ class Calibrated:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: _inputs(pictures, spec.batch, dtype)
         self._head = spec.head
-        self._debugger = tf.lite.experimental.QuantizationDebugger(
-            converter=converter, debug_dataset=lambda: _inputs(pictures[:MEASURED_PICTURES], spec.batch, dtype)
-        )
+        with versions_that_meet():
+            self._debugger = tf.lite.experimental.QuantizationDebugger(
+                converter=converter, debug_dataset=lambda: _inputs(pictures[:MEASURED_PICTURES], spec.batch, dtype)
+            )
 
     @functools.cached_property
     def layers(self) -> tuple[LayerError, ...]:

@@ -4,7 +4,9 @@ Importing this module is cheap; converting imports TensorFlow, which training pr
 child process there.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+import importlib.metadata
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -12,16 +14,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from rtseg_jax.architecture import Block, Network
+from rtseg_jax.errors import UserError
 from rtseg_jax.export.heads import Normalization, Variables, network_function
 from rtseg_jax.export.spec import ExportSpec
 from rtseg_jax.models.network import BlockModule, SegmentationNetwork
 
 Shape = tuple[int, ...]
 
+WORKING_PAIR = {"jax": "0.9.2", "tensorflow-cpu": "2.21.0"}
+UNREAD = ("XlaCallModule", "StableHLO", "vhlo")
+"""What the converter's complaint mentions where it could not read a program."""
+
 
 def convert(function: Callable[..., Any], input_shapes: Sequence[Shape], dtype: str = "float32") -> bytes:
     """A float32 TFLite model of a JAX function; arrays it closes over become constants. `dtype` is its inputs'."""
-    return converter_of(function, input_shapes, dtype).convert()
+    with versions_that_meet():
+        return converter_of(function, input_shapes, dtype).convert()
 
 
 def convert_block(block: Block, image_size: tuple[int, int], variables: Variables | None = None) -> bytes:
@@ -54,7 +62,24 @@ def convert_network(
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if spec.quantize == "fp16":
         converter.target_spec.supported_types = [tf.float16]
-    return converter.convert()
+    with versions_that_meet():
+        return converter.convert()
+
+
+@contextlib.contextmanager
+def versions_that_meet() -> Iterator[None]:
+    """Says so where JAX writes StableHLO that TensorFlow's converter cannot read, in place of pages about operators."""
+    try:
+        yield
+    except Exception as error:
+        if not any(sign in str(error) for sign in UNREAD):
+            raise
+        installed = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in WORKING_PAIR)
+        working = ", ".join(f"{name} {version}" for name, version in WORKING_PAIR.items())
+        raise UserError(
+            f"{installed}: this TensorFlow cannot read the StableHLO that this JAX writes; {working} work together: "
+            "pip install -r requirements.txt -c constraints.txt"
+        ) from error
 
 
 def converter_of(function: Callable[..., Any], input_shapes: Sequence[Shape], dtype: str) -> Any:
