@@ -123,7 +123,11 @@ def test_whole_run_leaves_everything_a_user_expects(finished):
     assert results["seed"] == 0
     assert results["versions"]["jax"] == jax.__version__
     assert results["config"]["network"]["width"] == 0.25
-    assert results["phases"]["export"]["parity"]["max_difference"] <= 1e-5
+    exported = results["phases"]["export"]
+    assert exported["cpu"]["max_difference"] <= 1e-5
+    assert exported["pictures"] == 3
+    assert exported["miou"] == exported["jax_miou"]
+    assert exported["failures"] == []
     assert (workdir / "model.tflite").read_bytes()[4:8] == b"TFL3"
     assert {"index.html", "losses.png", "channels.png", "paths.png"} <= {
         path.name for path in (workdir / "report").iterdir()
