@@ -116,7 +116,7 @@ def operators(op: Op) -> int:
     if isinstance(op, graph.Dropout):
         return 0
     if isinstance(op, graph.LayerNorm):
-        return 11  # two means of two operators each, difference, square, reciprocal root, sums and products
+        return 8  # two means, difference, square, reciprocal root, a sum and two products
     if isinstance(op, graph.Attention):
         return 16  # two reshapes and a transpose for each of Q, K, V and the result, two products, scale, softmax
     gelu = isinstance(op, graph.Conv) and op.activation == "gelu"
