@@ -12,6 +12,7 @@ from rich.table import Table
 from rtseg_jax.architecture import Block, Group, Network, counts, declare, graph
 from rtseg_jax.architecture.graph import Op
 from rtseg_jax.config import RunSpec
+from rtseg_jax.latency import unit_of_device
 
 TRAINING_PHASES = ("pretrain", "search", "finetune", "uniform")
 PATH_CHOICES = 3  # skip, LIR, MHSA
@@ -185,6 +186,7 @@ def _latency_target(spec: RunSpec) -> str:
     height, width = latency.image_size
     threads = "1 thread" if latency.threads == 1 else f"{latency.threads} threads"
     where = f"at {height}×{width} on {latency.device}, {threads}"
+    unit = unit_of_device(latency.device)
     if latency.target_ms is not None:
-        return f"{latency.target_ms:g} ms {where}"
-    return f"{latency.target_fraction:g} of the supernet's own, {where}"
+        return f"{latency.target_ms:g} {unit} {where}"
+    return f"{latency.target_fraction:g} of the supernet's own{'' if unit == 'ms' else f' {unit}'}, {where}"

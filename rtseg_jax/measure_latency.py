@@ -17,6 +17,7 @@ from rich.progress import Progress
 from rtseg_jax.architecture import ArchSpec, NetworkSpec
 from rtseg_jax.errors import UserError
 from rtseg_jax.latency import sweep
+from rtseg_jax.latency.backends import BACKENDS, SWEEP_BACKENDS
 from rtseg_jax.latency.child import PROGRESS
 from rtseg_jax.latency.spec import LatencySpec
 
@@ -29,7 +30,7 @@ REQUEST = flags.DEFINE_string(
 NUM_CLASSES = flags.DEFINE_integer("num_classes", 19, "classes of the network")
 WIDTH = flags.DEFINE_float("width", 1.0, "width of the supernet")
 BLOCK = flags.DEFINE_string("block", "mixed", "mixed, lir or gather_expansion")
-DEVICE = flags.DEFINE_string("device", DEFAULT.device, "measuring backend")
+DEVICE = flags.DEFINE_string("device", DEFAULT.device, f"one of {', '.join(BACKENDS | SWEEP_BACKENDS)}")
 THREADS = flags.DEFINE_integer("threads", DEFAULT.threads, "threads of the runtime")
 IMAGE_SIZE = flags.DEFINE_list("image_size", [str(n) for n in DEFAULT.image_size], "height,width")
 NUM_BLOCKS = flags.DEFINE_integer("num_blocks", DEFAULT.num_blocks, "blocks to measure")

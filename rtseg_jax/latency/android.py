@@ -25,7 +25,7 @@ from typing import Any
 from absl import logging
 
 from rtseg_jax.errors import UserError
-from rtseg_jax.latency.backends import ANDROID_DEVICES, WARMUP, Timing
+from rtseg_jax.latency.backends import ANDROID_DEVICES, WARMUP, FileBackend, Timing
 from rtseg_jax.latency.benchmark_model import Report, last_words, parse_report, unknown_flags
 
 FOLDER = "/data/local/tmp/rtseg_jax"  # the shell may write and execute below /data/local/tmp
@@ -171,7 +171,7 @@ class Phone:
         return f"{model} ({platform}), Android {self.property('ro.build.version.release')}"
 
 
-class Android:
+class Android(FileBackend):
     """A phone's GPU or CPU.
 
     Files are sent in batches, in one go each. The minimum is what every version of `benchmark_model` tells, and other

@@ -3,18 +3,22 @@
 import dataclasses
 import difflib
 import functools
+import hashlib
 import importlib.metadata
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from absl import logging
 
+from rtseg_jax.architecture import Block
 from rtseg_jax.errors import UserError
 from rtseg_jax.export.interpreter import load_interpreter
+from rtseg_jax.latency.subjects import Subject
 
 MEASURED_MS = 15.0  # shorter models are repeated until this much has been timed
 WARMUP = 3
@@ -45,11 +49,17 @@ class Timing:
 
 @runtime_checkable
 class Backend(Protocol):
-    """A device and a runtime that time TFLite models."""
+    """A device and a runtime that time models, in whatever form the runtime takes them."""
 
     name: str
 
-    def measure(self, model: bytes) -> Timing:
+    def build(self, subject: Subject, image_size: tuple[int, int]) -> Any:
+        """The model of a block or network, with random weights, ready to be measured."""
+
+    def digest(self, model: Any) -> str:
+        """Identifies what `build` made by its content."""
+
+    def measure(self, model: Any) -> Timing:
         """Times one model on random input."""
 
     def card(self) -> dict[str, Any]:
@@ -60,11 +70,33 @@ class Backend(Protocol):
 class BatchBackend(Backend, Protocol):
     """A backend that wants to know models beforehand, such as one that sends them elsewhere."""
 
-    def prepare(self, models: Sequence[bytes], rounds: int) -> None:
+    def prepare(self, models: Sequence[Any], rounds: int) -> None:
         """Is called with the models that are measured next, in turns, each so many times."""
 
 
+class FileBackend:
+    """What backends share whose models are TFLite files."""
+
+    def build(self, subject: Subject, image_size: tuple[int, int]) -> bytes:
+        """Converts a block or network; imports TensorFlow."""
+        from rtseg_jax.export import tflite  # noqa: PLC0415  (fitting again must not need the converter)
+        from rtseg_jax.export.spec import ExportSpec  # noqa: PLC0415
+
+        logging.set_verbosity(logging.ERROR)  # the converter greets at every model
+        declared = subject.declare()
+        if isinstance(declared, Block):
+            return tflite.convert_block(declared, image_size)
+        variables = tflite.random_variables(declared, image_size)
+        return tflite.convert_network(declared, variables, ExportSpec(image_size))
+
+    def digest(self, model: bytes) -> str:
+        """Hash of the file."""
+        return hashlib.sha256(model).hexdigest()
+
+
 CARD_FIELDS = ("device", "backend", "runtime", "precision", "threads", "warmup", "runs", "statistic", "clock")
+MODELLED = "modelled"
+"""The statistic of figures that nobody measured."""
 
 
 def timing_of(seconds: list[float], cpu_time: bool = False) -> Timing:
@@ -82,7 +114,7 @@ def merge(first: Timing, second: Timing) -> Timing:
     return Timing(min(first.ms, second.ms), first.runs + second.runs, max(first.noise, second.noise))
 
 
-class HostCpu:
+class HostCpu(FileBackend):
     """This machine's CPU: LiteRT with XNNPACK.
 
     One thread is timed by the CPU time of that thread. On an idle machine that is wall time; on one that others use,
@@ -163,16 +195,52 @@ def _host_gpu(threads: int, runs: int) -> Backend:
     return HostGpu(runs)
 
 
+def _analytic(path: Path, threads: int, runs: int) -> Backend:
+    from rtseg_jax.latency.analytic import Analytic, Device  # noqa: PLC0415  (likewise)
+
+    return Analytic(Device.load(path))
+
+
+def _jax(device: str, threads: int, runs: int) -> Backend:
+    from rtseg_jax.latency.jax_module import JaxModule  # noqa: PLC0415  (likewise)
+
+    return JaxModule(device, runs)
+
+
 BACKENDS: dict[str, Callable[[int, int], Backend]] = {
     HostCpu.name: HostCpu,
     "host_gpu": _host_gpu,
     **{device: functools.partial(_android, device) for device in ANDROID_DEVICES},
 }
+"""Devices that time TFLite files, each of them a device of `benchmark_tflite` too."""
+
+DEVICE_FILES = {path.stem: path for path in sorted(Path(__file__).with_name("devices").glob("*.json"))}
+"""Constants of the devices whose figures are modelled."""
+
+JAX_DEVICES = {"jax": "float32", "jax_bfloat16": "bfloat16"}
+"""Precision of the modules that run on this process's default device of JAX."""
+
+SWEEP_BACKENDS: dict[str, Callable[[int, int], Backend]] = {
+    **{device: functools.partial(_analytic, path) for device, path in DEVICE_FILES.items()},
+    **{device: functools.partial(_jax, device) for device in JAX_DEVICES},
+}
+"""Devices for sweeps and tables alone: they time nothing, or no files."""
 
 
 def make_backend(device: str, threads: int, runs: int) -> Backend:
     """The backend of a device; raises `UserError` for an unknown one."""
-    if device not in BACKENDS:
-        near = difflib.get_close_matches(device, BACKENDS, n=1, cutoff=0.0)
+    known = BACKENDS | SWEEP_BACKENDS
+    if device not in known:
+        near = difflib.get_close_matches(device, known, n=1, cutoff=0.0)
         raise UserError(f"latency.device is {device!r}, which is unknown; did you mean {near[0]!r}?")
-    return BACKENDS[device](threads, runs)
+    return known[device](threads, runs)
+
+
+def unit_of(card: Mapping[str, Any]) -> str:
+    """What to call the milliseconds of a card wherever they are shown."""
+    return f"{MODELLED} ms" if card.get("statistic") == MODELLED else "ms"
+
+
+def unit_of_device(device: str) -> str:
+    """The same of a device that may not be connected now."""
+    return unit_of({"statistic": MODELLED if device in DEVICE_FILES else None})

@@ -15,7 +15,7 @@ from rich.progress import Progress
 
 from rtseg_jax.architecture import ArchSpec, NetworkSpec
 from rtseg_jax.errors import UserError
-from rtseg_jax.latency.backends import Timing
+from rtseg_jax.latency.backends import JAX_DEVICES, Timing
 from rtseg_jax.latency.predictor import LatencyModel
 from rtseg_jax.latency.spec import LatencySpec
 
@@ -42,13 +42,22 @@ def measure_networks_in_child(
         return [Timing(*row) for row in json.loads((Path(directory) / "timings.json").read_text())]
 
 
+def accelerator_settings(device: str) -> dict[str, str]:
+    """Environment of a sweep: it leaves the accelerator to the process that trains, unless that is what it measures.
+
+    A GPU is shared then, and the child takes memory as it needs it. A TPU belongs to one process: measure it before.
+    """
+    if device in JAX_DEVICES:
+        return {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    return {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+
+
 def _run(request: dict[str, Any], out_dir: Path, title: str) -> None:
     """Runs `measure_latency` on a request and shows its progress."""
     path = out_dir / "latency_request.json"
     path.write_text(json.dumps(request))
     command = [sys.executable, "-m", "rtseg_jax.measure_latency", f"--request={path}", f"--out_dir={out_dir}"]
-    # The child prints progress as lines, and must not take the accelerator from the process that trains.
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    environment = {**os.environ, **accelerator_settings(request["latency"]["device"]), "TF_CPP_MIN_LOG_LEVEL": "2"}
     tail: collections.deque[str] = collections.deque(maxlen=TAIL_LINES)
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, errors="replace"

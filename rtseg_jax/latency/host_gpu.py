@@ -9,10 +9,10 @@ from typing import Any
 
 from rtseg_jax.errors import UserError
 from rtseg_jax.export.gpu import GpuRun, Job, run_on_gpu
-from rtseg_jax.latency.backends import WARMUP, Timing, timing_of
+from rtseg_jax.latency.backends import WARMUP, FileBackend, Timing, timing_of
 
 
-class HostGpu:
+class HostGpu(FileBackend):
     """Wall time of a run with its input copied in and its output copied out, as an app sees it.
 
     Adapters that have half precision use it, as phones do.

@@ -3,44 +3,33 @@
 import dataclasses
 import hashlib
 import json
+import statistics
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rtseg_jax.architecture import ArchSpec, NetworkSpec, declare, declare_spec
+from rtseg_jax.architecture import declare, declare_spec
 from rtseg_jax.errors import UserError
 from rtseg_jax.latency.backends import Timing
 from rtseg_jax.latency.fitting import Measured
 from rtseg_jax.latency.sampling import resize_block
+from rtseg_jax.latency.subjects import Subject
 
 CONDITIONS = ("device", "backend", "runtime", "precision", "threads", "statistic", "clock")
+UNRECORDED = "not recorded"
 
 
 @dataclasses.dataclass(frozen=True)
-class Subject:
-    """What is measured: a block at some widths, or a whole network where `block` is None.
+class Origin:
+    """Where a measurement comes from.
 
     Attributes:
-      arch: the network's architecture; of a block only `network` and the widths of its own groups.
-      block: name of the block in the supernet.
+      graph: hash of the file or program that was measured.
+      date: day on which it was, as YYYY-MM-DD in UTC.
     """
 
-    arch: ArchSpec
-    block: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """A dictionary of plain values."""
-        return {"arch": self.arch.to_json(), "block": self.block}
-
-    @staticmethod
-    def from_json(value: Mapping[str, Any]) -> "Subject":
-        """Inverse of `to_json`."""
-        return Subject(ArchSpec.from_json(value["arch"]), value["block"])
-
-
-def block_subject(spec: NetworkSpec, block: str, widths: Mapping[str, int]) -> Subject:
-    """A block of the supernet of `spec` at some widths."""
-    return Subject(ArchSpec(spec, widths, {}), block)
+    graph: str
+    date: str
 
 
 class Measurements:
@@ -69,13 +58,26 @@ class Measurements:
         """What was measured."""
         return Timing(**self._rows[self.key(subject)]["timing"])
 
-    def append(self, subject: Subject, timing: Timing) -> None:
+    def append(self, subject: Subject, timing: Timing, origin: Origin) -> None:
         """Adds a row to the file."""
         row = {"key": self.key(subject), **subject.to_json(), "conditions": self._conditions}
-        row["timing"] = dataclasses.asdict(timing)
+        row |= {"timing": dataclasses.asdict(timing), **dataclasses.asdict(origin)}
         self._rows[row["key"]] = row
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
+
+    def full_card(self, subjects: list[Subject]) -> dict[str, Any]:
+        """The card, with what the rows of these subjects say: hash of all their graphs, dates, noise."""
+        rows = [self._rows[key] for key in dict.fromkeys(map(self.key, subjects)) if key in self._rows]
+        graphs = [row["graph"] for row in rows if "graph" in row]  # older versions recorded none
+        dates = sorted(row["date"] for row in rows if "date" in row) or [UNRECORDED]
+        digest = hashlib.sha256("\n".join(graphs).encode()).hexdigest()
+        return {
+            **self.card,
+            "graphs": f"{digest} over {len(graphs)} of {len(rows)} models" if graphs else UNRECORDED,
+            "date": dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}",
+            "noise": statistics.median(row["timing"]["noise"] for row in rows),
+        }
 
     def measured(self, subjects: list[Subject]) -> Measured:
         """The declarations and milliseconds of those subjects that are in the file."""

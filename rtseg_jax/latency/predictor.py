@@ -26,12 +26,14 @@ from jaxtyping import Array, Float
 from rtseg_jax.architecture import Block
 from rtseg_jax.errors import UserError
 from rtseg_jax.files import write_text
-from rtseg_jax.latency.backends import CARD_FIELDS
+from rtseg_jax.latency.backends import CARD_FIELDS, unit_of
 from rtseg_jax.latency.features import CONTEXT_FEATURES, WIDTH_FEATURES, block_context
 
 ROUGH_FEATURES = WIDTH_FEATURES.index("weights") + 1  # widths by themselves cost nothing
 SLOPE_FLOOR = 0.2  # of `a`
-VERSION = 1
+VERSION = 2
+CARD_FIELDS_BY_VERSION = {1: CARD_FIELDS, 2: (*CARD_FIELDS, "graphs", "date", "noise")}
+"""Files of the first version do not tell what exactly was measured, and when; they are read all the same."""
 
 Params = Mapping[str, Any]
 Data = Array | np.ndarray
@@ -53,6 +55,11 @@ class LatencyModel:
     card: Mapping[str, Any]
     errors: Mapping[str, float]
 
+    @property
+    def unit(self) -> str:
+        """What to call its milliseconds: those of a device that is a formula are modelled."""
+        return unit_of(self.card)
+
     def save(self, path: Path) -> None:
         """Writes the file whole or not at all."""
         value = {
@@ -68,25 +75,31 @@ class LatencyModel:
 
     @staticmethod
     def load(path: Path) -> "LatencyModel":
-        """Reads a file written by `save`; raises `UserError` where it is missing, foreign or incomplete."""
+        """Reads a file written by `save`, or the one in a sweep's folder.
+
+        Raises `UserError` where it is missing, foreign or incomplete.
+        """
+        path = path / "predictor.json" if path.is_dir() else path
         try:
             value = json.loads(path.read_text())
             arrays = jax.tree.map(_array, value["arrays"], is_leaf=lambda x: not isinstance(x, dict))
             model = LatencyModel(arrays, tuple(value["kinds"]), value["card"], value["errors"])
-            same = (value["version"], tuple(value["width_features"]), tuple(value["context_features"]))
+            version = int(value["version"])
+            same = (tuple(value["width_features"]), tuple(value["context_features"]))
         except FileNotFoundError as error:
             raise UserError(f"{path}: no such file; measure_latency writes it") from error
         except (json.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
             raise UserError(f"{path}: not a latency predictor ({error}); run measure_latency again") from error
-        if same != (VERSION, WIDTH_FEATURES, CONTEXT_FEATURES):
+        if version not in CARD_FIELDS_BY_VERSION or same != (WIDTH_FEATURES, CONTEXT_FEATURES):
             raise UserError(f"{path}: written by another version; run measure_latency again, it keeps the measurements")
-        check_card(model.card, str(path))
+        check_card(model.card, str(path), version)
         return model
 
 
-def check_card(card: Mapping[str, Any], where: str) -> None:
+def check_card(card: Mapping[str, Any], where: str, version: int = VERSION) -> None:
     """Raises `UserError` where a card leaves open what was measured."""
-    missing = [field for field in (*CARD_FIELDS, "image_size") if card.get(field) in (None, "")]
+    fields = (*CARD_FIELDS_BY_VERSION[version], "image_size")
+    missing = [field for field in fields if card.get(field) in (None, "")]
     if missing:
         raise UserError(f"{where}: the card of the measurements has no {', '.join(missing)}; measure again")
 

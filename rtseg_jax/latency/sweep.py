@@ -1,19 +1,19 @@
-"""Measuring blocks and networks. Imports TensorFlow through the converter: run it in a child process."""
+"""Measuring blocks and networks. Backends of TFLite files import TensorFlow: run it in a child process."""
 
+import datetime
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from absl import logging
-
-from rtseg_jax.architecture import ArchSpec, NetworkSpec, declare, declare_spec
+from rtseg_jax.architecture import ArchSpec, NetworkSpec, declare
 from rtseg_jax.latency.backends import Backend, BatchBackend, Timing, make_backend, merge
 from rtseg_jax.latency.fitting import fit
-from rtseg_jax.latency.measurements import Measurements, Subject, block_subject
+from rtseg_jax.latency.measurements import Measurements, Origin
 from rtseg_jax.latency.predictor import LatencyModel
-from rtseg_jax.latency.sampling import resize_block, sample_blocks, sample_networks
+from rtseg_jax.latency.sampling import sample_blocks, sample_networks
 from rtseg_jax.latency.spec import LatencySpec
+from rtseg_jax.latency.subjects import Subject, block_subject
 
 ROUNDS = 3  # models take turns, so that a slow minute of the machine hits all of them alike
 BATCH = 8  # models that take turns
@@ -30,12 +30,12 @@ def sweep(network_spec: NetworkSpec, spec: LatencySpec, out_dir: Path, report: R
     subjects = sweep_subjects(network_spec, spec)
     missing = [subject for subject in subjects if subject not in measurements]
     done = len(subjects) - len(missing)
-    for subject, timing in measure(
+    for subject, timing, origin in measure(
         backend, missing, spec.image_size, lambda n, text: report(done + n, len(subjects), text)
     ):
-        measurements.append(subject, timing)
+        measurements.append(subject, timing, origin)
     report(len(subjects), len(subjects), "fitting")
-    model = fit(measurements.measured(subjects), measurements.card, spec.seed)
+    model = fit(measurements.measured(subjects), measurements.full_card(subjects), spec.seed)
     model.save(out_dir / "predictor.json")
     return model
 
@@ -51,26 +51,28 @@ def measure_networks(archs: list[ArchSpec], spec: LatencySpec, report: Report) -
     """Whole networks with random weights, all of them in turns."""
     backend, models = backend_of(spec), []
     for number, arch in enumerate(archs):
-        report(number, len(archs), f"converting {arch.digest}")
-        models.append(convert_subject(Subject(arch), spec.image_size))
+        report(number, len(archs), f"building {arch.digest}")
+        models.append(backend.build(Subject(arch), spec.image_size))
     report(len(archs), len(archs), "measuring")
     return in_turns(backend, models)
 
 
 def measure(
     backend: Backend, subjects: list[Subject], image_size: tuple[int, int], report: Callable[[int, str], None]
-) -> Iterator[tuple[Subject, Timing]]:
-    """Converts and measures, a batch at a time."""
+) -> Iterator[tuple[Subject, Timing, Origin]]:
+    """Builds and measures, a batch at a time."""
     for start in range(0, len(subjects), BATCH):
         batch = subjects[start : start + BATCH]
-        models: list[bytes] = []
+        models: list[Any] = []
         for subject in batch:
             report(start + len(models), subject.block or "whole network")
-            models.append(convert_subject(subject, image_size))
-        yield from zip(batch, in_turns(backend, models), strict=True)
+            models.append(backend.build(subject, image_size))
+        date = datetime.datetime.now(datetime.UTC).date().isoformat()
+        origins = [Origin(backend.digest(model), date) for model in models]
+        yield from zip(batch, in_turns(backend, models), origins, strict=True)
 
 
-def in_turns(backend: Backend, models: list[bytes]) -> list[Timing]:
+def in_turns(backend: Backend, models: list[Any]) -> list[Timing]:
     """Timings of models that were measured one after the other, several times over."""
     if isinstance(backend, BatchBackend):
         backend.prepare(models, ROUNDS)
@@ -78,20 +80,6 @@ def in_turns(backend: Backend, models: list[bytes]) -> list[Timing]:
     for _ in range(ROUNDS - 1):
         timings = [merge(timing, backend.measure(model)) for timing, model in zip(timings, models, strict=True)]
     return timings
-
-
-def convert_subject(subject: Subject, image_size: tuple[int, int]) -> bytes:
-    """The TFLite model of a block or network, with random weights."""
-    from rtseg_jax.export import tflite  # noqa: PLC0415  (fitting again must not need the converter)
-    from rtseg_jax.export.spec import ExportSpec  # noqa: PLC0415
-
-    logging.set_verbosity(logging.ERROR)  # the converter greets at every model
-
-    if subject.block is None:
-        network = declare_spec(subject.arch)
-        return tflite.convert_network(network, tflite.random_variables(network, image_size), ExportSpec(image_size))
-    blocks = {block.name: block for block in declare(subject.arch.network).plain_blocks}
-    return tflite.convert_block(resize_block(blocks[subject.block], subject.arch.widths), image_size)
 
 
 def backend_of(spec: LatencySpec) -> Backend:
@@ -108,8 +96,9 @@ def summary(model: LatencyModel) -> str:
     """Held-out errors in one line."""
     errors = {name: f"{100 * value:.1f} %" for name, value in model.errors.items()}
     return (
-        f"held-out error: blocks {errors['block_mean']} on average ({errors['block_median']} median, "
-        f"{errors['block_max']} at most), networks {errors['network_mean']} ({errors['network_max']} at most)"
+        f"{model.unit} of {model.card['device']}; held-out error: blocks {errors['block_mean']} on average "
+        f"({errors['block_median']} median, {errors['block_max']} at most), "
+        f"networks {errors['network_mean']} ({errors['network_max']} at most)"
     )
 
 

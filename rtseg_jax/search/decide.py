@@ -82,18 +82,24 @@ def reachable_range(network: Network, latency_of: LatencyOf) -> tuple[float, flo
     return latency_of(floors, cheap), latency_of({}, costly)
 
 
-def check_reachable(target_ms: float, reachable: tuple[float, float]) -> None:
+def check_reachable(target_ms: float, reachable: tuple[float, float], unit: str = "ms") -> None:
     """Raises `UserError` where no network of the space has the wanted latency."""
     low, high = reachable
     if not low <= target_ms <= high:
         raise UserError(
-            f"latency target of {target_ms:.3f} ms is out of reach: networks of this search space take "
-            f"{low:.3f} to {high:.3f} ms on this device; set config.latency.target_ms or target_fraction within that"
+            f"latency target of {target_ms:.3f} {unit} is out of reach: networks of this search space take "
+            f"{low:.3f} to {high:.3f} {unit} on this device; set config.latency.target_ms or target_fraction within "
+            "that"
         )
 
 
 def decide(
-    spec: NetworkSpec, network: Network, arch_params: ArchParams, latency_of: LatencyOf, target_ms: float
+    spec: NetworkSpec,
+    network: Network,
+    arch_params: ArchParams,
+    latency_of: LatencyOf,
+    target_ms: float,
+    unit: str = "ms",
 ) -> Decision:
     """Takes the most probable paths, then the widths: a global threshold first, greedy moves of one slice after.
 
@@ -110,7 +116,7 @@ def decide(
         for group in groups
     }
     predicted = latency_of(widths, paths)
-    warnings = _warnings(groups, widths, paths, predicted, target_ms)
+    warnings = _warnings(groups, widths, paths, predicted, target_ms, unit)
     return Decision(make_spec(spec, network, widths, paths), kept, predicted, warnings)
 
 
@@ -176,7 +182,7 @@ def _next_value(indicators: np.ndarray, kept: int) -> float:
 
 
 def _warnings(
-    groups: tuple[Group, ...], widths: Kept, paths: Paths, predicted: float, target_ms: float
+    groups: tuple[Group, ...], widths: Kept, paths: Paths, predicted: float, target_ms: float, unit: str
 ) -> tuple[str, ...]:
     result = []
     if paths and all(path == "skip" for path in paths.values()):
@@ -188,8 +194,8 @@ def _warnings(
         result.append("every width is at its floor: raise the latency target or lower loss.beta or search.width_rate")
     if not LANDING[0] * target_ms <= predicted <= LANDING[1] * target_ms:
         result.append(
-            f"the decided network is predicted at {predicted:.3f} ms, outside 98–100 % of the target "
-            f"{target_ms:.3f} ms: with the paths that were chosen no widths come nearer; choose another target or "
+            f"the decided network is predicted at {predicted:.3f} {unit}, outside 98–100 % of the target "
+            f"{target_ms:.3f} {unit}: with the paths that were chosen no widths come nearer; choose another target or "
             "search longer"
         )
     return tuple(result)

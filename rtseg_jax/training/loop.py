@@ -59,13 +59,14 @@ def train(phase: Phase, state: TrainState, spec: TrainSpec, workdir: Workdir, me
     checkpoints = Checkpoints(workdir.checkpoints(phase.name))
     start, state = checkpoints.resume(state) or (0, state)
     workdir.forget_history(phase.name, start)
-    target = phase.setup.search.target_ms if phase.setup.search else 0.0
+    target, unit = (phase.setup.search.target_ms, phase.setup.search.unit) if phase.setup.search else (0.0, "ms")
     reporter = Reporter(
         workdir,
         phase.name,
         start,
         phase.steps,
         target_ms=target,
+        unit=unit,
         group_sizes={group.name: group.size for group in phase.setup.model.network.groups},
         tensorboard=spec.tensorboard,
     )

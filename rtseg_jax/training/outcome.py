@@ -15,7 +15,7 @@ from rtseg_jax.data.subset import Subset, spread
 from rtseg_jax.evaluation.confusion import predict_labels
 from rtseg_jax.evaluation.scores import Scores
 from rtseg_jax.export.child import convert_in_child
-from rtseg_jax.latency import Timing, arch_latency, measure_networks_in_child
+from rtseg_jax.latency import Timing, arch_latency, measure_networks_in_child, unit_of_device
 from rtseg_jax.search.uniform import supernet_spec
 from rtseg_jax.training.run import Latency, Run
 from rtseg_jax.training.scoring import make_scorer
@@ -38,8 +38,9 @@ def evaluate(run: Run, latency: Latency) -> dict[str, Any]:
         if row["name"] in scores:
             row["miou"] = scores[row["name"]].miou
     rows = _with_slicing_rows(run, rows)
-    print_table(rows, latency.target_ms)
-    write_report(run.workdir.report, run.workdir.history, rows, _pictures(run), target_ms=latency.target_ms)
+    print_table(rows, latency.target_ms, latency.model.unit, unit_of_device(run.spec.latency.device))
+    target_ms, unit = latency.target_ms, latency.model.unit
+    write_report(run.workdir.report, run.workdir.history, rows, _pictures(run), target_ms=target_ms, unit=unit)
     classes = {name: {"iou": dict(score.iou), "absent": list(score.absent)} for name, score in scores.items()}
     return {"table": rows, "classes": classes, "target_ms": latency.target_ms}
 
@@ -81,6 +82,7 @@ def _score(run: Run, name: str, arch: ArchSpec) -> Scores:
 def _row(run: Run, latency: Latency, name: str, arch: ArchSpec, timing: Timing) -> Row:
     network = declare_spec(arch)
     known = arch.network.block == "mixed"  # the predictor knows the blocks of the search space only
+    units = {"predicted_unit": latency.model.unit, "latency_unit": unit_of_device(run.spec.latency.device)}
     return {
         "name": name,
         "miou": None,
@@ -89,6 +91,7 @@ def _row(run: Run, latency: Latency, name: str, arch: ArchSpec, timing: Timing) 
         "predicted_ms": arch_latency(arch, run.spec.latency.image_size, latency.model) if known else None,
         "latency_ms": timing.ms,
         "noise": timing.noise,
+        **{name: unit for name, unit in units.items() if unit != "ms"},
     }
 
 
@@ -104,10 +107,11 @@ def _with_slicing_rows(run: Run, rows: list[Row]) -> list[Row]:
     return [*rows[:position], *extra, *rows[position:]]
 
 
-def print_table(rows: list[Row], target_ms: float) -> None:
-    """Prints the final table, and who won."""
-    table = Table(title=f"Latency target {target_ms:.2f} ms")
-    for column in ("network", "mIoU %", "params M", "GMACs", "predicted ms", "measured ms"):
+def print_table(rows: list[Row], target_ms: float, predicted: str = "ms", measured: str = "ms") -> None:
+    """Prints the final table, and who won; `predicted` and `measured` are units."""
+    table = Table(title=f"Latency target {target_ms:.2f} {predicted}")
+    last = "measured ms" if measured == "ms" else measured
+    for column in ("network", "mIoU %", "params M", "GMACs", f"predicted {predicted}", last):
         table.add_column(column, justify="left" if column == "network" else "right", no_wrap=column == "network")
     for row in rows:
         table.add_row(

@@ -24,10 +24,12 @@ class Reporter:
         steps: int,
         *,
         target_ms: float,
+        unit: str = "ms",
         group_sizes: Mapping[str, int],
         tensorboard: bool,
     ):
         self._phase, self._steps, self._target_ms, self._group_sizes = phase, steps, target_ms, group_sizes
+        self._unit = unit
         self._miou: float | None = None
         self._workdir = workdir
         self._writer = tensorboard_writer(workdir) if tensorboard else None
@@ -81,7 +83,7 @@ class Reporter:
         return (step - before) / max(1e-9, now - since)
 
     def _say(self, row: Mapping[str, Any]) -> None:
-        status = status_line(row, self._miou, self._target_ms)
+        status = status_line(row, self._miou, self._target_ms, self._unit)
         self._bar.update(self._task, status=status)
         if not self._console.is_terminal:
             self._console.print(f"{self._phase} {row['step']}/{self._steps} {status}", highlight=False, soft_wrap=True)
@@ -105,7 +107,7 @@ def kept_and_all(row: Mapping[str, Any]) -> tuple[int, int]:
     return sum(kept), sum(sizes)
 
 
-def status_line(row: Mapping[str, Any], miou: float | None, target_ms: float) -> str:
+def status_line(row: Mapping[str, Any], miou: float | None, target_ms: float, unit: str = "ms") -> str:
     """Speed, losses by term, score, latency against the target, kept channels."""
     parts = [f"{row['steps_per_second']:.2f} steps/s"]
     parts += [f"{name} {value:.3f}" for name, value in row["losses"].items()]
@@ -113,7 +115,7 @@ def status_line(row: Mapping[str, Any], miou: float | None, target_ms: float) ->
         parts.append(f"mIoU {100 * miou:.1f} %")
     if "latency_ms" in row:
         kept, size = kept_and_all(row)
-        parts.append(f"latency {row['latency_ms']:.2f}/{target_ms:.2f} ms, {kept}/{size} channels kept")
+        parts.append(f"latency {row['latency_ms']:.2f}/{target_ms:.2f} {unit}, {kept}/{size} channels kept")
     return " · ".join(parts)
 
 

@@ -117,7 +117,7 @@ class Run:
         of_network = network_latency(self.supernet, self.spec.latency.image_size, model)
         of_decision = LatencyOf(self.supernet, of_network)
         target_ms = self.spec.latency.target(of_decision({}, mixed_paths(self.supernet)))
-        check_reachable(target_ms, reachable_range(self.supernet, of_decision))
+        check_reachable(target_ms, reachable_range(self.supernet, of_decision), model.unit)
         return Latency(model, of_network, of_decision, target_ms)
 
     def _check_image_size(self, model: LatencyModel, path: Path) -> None:

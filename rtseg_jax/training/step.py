@@ -40,6 +40,7 @@ class SearchSetup:
       latency: predicted milliseconds of a network.
       target_ms: where they should be.
       optimizer: of the architecture parameters.
+      unit: what to call these milliseconds.
     """
 
     spec: SearchSpec
@@ -47,6 +48,7 @@ class SearchSetup:
     latency: NetworkLatency
     target_ms: float
     optimizer: optax.GradientTransformation
+    unit: str = "ms"
 
     def temperature(self, step: jax.Array) -> jax.Array:
         """τ falls exponentially from start to end."""

@@ -39,7 +39,7 @@ def plot_losses(history: Iterable[Row]) -> Figure:
     return figure
 
 
-def plot_latency(history: Iterable[Row], target: float | None) -> Figure:
+def plot_latency(history: Iterable[Row], target: float | None, unit: str = "ms") -> Figure:
     """Predicted latency over the search against its target, both in milliseconds."""
     line = timeline(history)
     if not line.series("latency_ms")[0]:
@@ -50,9 +50,9 @@ def plot_latency(history: Iterable[Row], target: float | None) -> Figure:
     lines = []
     if target is not None:
         lines = [
-            panel.axhline(target, color=TARGET_COLOR, linestyle="--", linewidth=1.2, label=f"target {target:g} ms")
+            panel.axhline(target, color=TARGET_COLOR, linestyle="--", linewidth=1.2, label=f"target {target:g} {unit}")
         ]
-    panel.set_ylabel("predicted latency (ms)")
+    panel.set_ylabel(f"predicted latency ({unit})")
     _time_axes(figure, [panel], line, "latency_ms", *lines)
     return figure
 
@@ -122,10 +122,10 @@ def plot_results_table(rows: Sequence[Mapping[str, Any]]) -> Figure:
         return _message("No network has both mIoU and latency yet")
     figure, (panel,) = _panels(1, columns=1, size=(8.5, 4.2))
     for number, row in enumerate(complete):
-        text = f"{row['name']}: {100 * row['miou']:.1f} %, {row['latency_ms']:.3g} ms"
+        text = f"{row['name']}: {100 * row['miou']:.1f} %, {row['latency_ms']:.3g} {row.get('latency_unit', 'ms')}"
         color, marker = PHASE_COLORS[number % len(PHASE_COLORS)], MARKERS[number % len(MARKERS)]
         panel.scatter(row["latency_ms"], 100 * row["miou"], s=60, color=color, marker=marker, label=text)
-    panel.set_xlabel("latency (ms)")
+    panel.set_xlabel(f"latency ({complete[0].get('latency_unit', 'ms')})")
     panel.set_ylabel("mIoU (%)")
     panel.set_xlim(left=0)
     panel.margins(y=0.15)

@@ -19,6 +19,9 @@ CARD = {
     "runs": 1,
     "statistic": "exact",
     "clock": "none",
+    "graphs": "none",
+    "date": "none",
+    "noise": 0.0,
 }
 
 

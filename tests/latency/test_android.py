@@ -8,13 +8,13 @@ import pytest
 from fake_phone import FOLDER, LOCKED, OTHER, PIXEL, PRINTS, FakePhone
 from synthetic import SPEC, block_ms, network_ms
 
-from rtseg_jax.architecture import declare, declare_spec
+from rtseg_jax.architecture import Block
 from rtseg_jax.errors import UserError
 from rtseg_jax.latency import LatencyModel, LatencySpec, sweep
 from rtseg_jax.latency.android import COOLING_STEPS, Android, AndroidSettings, choose_phone, digest
 from rtseg_jax.latency.backends import ANDROID_DEVICES, BatchBackend, HostCpu, Timing, make_backend
-from rtseg_jax.latency.measurements import Subject, read_rows
-from rtseg_jax.latency.sampling import resize_block
+from rtseg_jax.latency.measurements import read_rows
+from rtseg_jax.latency.subjects import Subject
 from rtseg_jax.latency.sweep import in_turns
 
 RUN = f"{FOLDER}/benchmark_model"
@@ -199,11 +199,9 @@ def test_a_program_that_ignores_flags_is_refused(fake: FakePhone):
         connect("android_cpu_fp16").measure(MODELS[0])
 
 
-def formula_model(subject: Subject, image_size: tuple[int, int]) -> bytes:
-    if subject.block is None:
-        return json.dumps(network_ms(declare_spec(subject.arch))).encode()
-    blocks = {block.name: block for block in declare(subject.arch.network).plain_blocks}
-    return json.dumps(block_ms(resize_block(blocks[subject.block], subject.arch.widths))).encode()
+def formula_model(subject: Subject) -> bytes:
+    declared = subject.declare()
+    return json.dumps(block_ms(declared) if isinstance(declared, Block) else network_ms(declared)).encode()
 
 
 def silent(done: int, total: int, text: str) -> None:
@@ -211,7 +209,7 @@ def silent(done: int, total: int, text: str) -> None:
 
 
 def test_a_sweep_goes_on_after_its_phone_went_away(fake: FakePhone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(sweep, "convert_subject", formula_model)
+    monkeypatch.setattr(Android, "build", lambda self, subject, image_size: formula_model(subject))
     monkeypatch.setattr(sweep, "fit", lambda measured, card, seed: LatencyModel({}, (), card, {}))
     monkeypatch.setattr(sweep, "ROUNDS", 2)
     monkeypatch.setattr(sweep, "BATCH", 4)
@@ -232,7 +230,7 @@ def test_a_sweep_goes_on_after_its_phone_went_away(fake: FakePhone, tmp_path: Pa
     assert rows[:4] == measured
     assert len(rows) == 9
     for row in rows:
-        expected = int(json.loads(formula_model(Subject.from_json(row), (64, 128))) * 1000) / 1000
+        expected = int(json.loads(formula_model(Subject.from_json(row))) * 1000) / 1000
         assert row["timing"]["ms"] == expected
     assert len(fake.calls("2>&1")) == 2 * (9 - 4)
     assert len(fake.calls("push")) == 1 + 2  # the program; batches of four and of one

@@ -1,5 +1,6 @@
 """The fitted model: accuracy on a known device, monotonicity, gradients, files."""
 
+import dataclasses
 import functools
 import json
 from pathlib import Path
@@ -166,7 +167,9 @@ def test_fits_are_repeatable():
     jax.tree.map(np.testing.assert_array_equal, again.arrays, fitted().arrays)
 
 
-@pytest.mark.parametrize("field", ["device", "runtime", "threads", "clock", "image_size"])
+@pytest.mark.parametrize(
+    "field", ["device", "runtime", "threads", "clock", "image_size", "statistic", "graphs", "date", "noise"]
+)
 def test_incomplete_cards_are_refused(tmp_path: Path, field: str):
     path = tmp_path / "predictor.json"
     fitted().save(path)
@@ -174,6 +177,31 @@ def test_incomplete_cards_are_refused(tmp_path: Path, field: str):
     del value["card"][field]
     path.write_text(json.dumps(value))
     with pytest.raises(UserError, match=field):
+        LatencyModel.load(path)
+
+
+def test_the_folder_of_a_sweep_names_its_predictor_and_an_incomplete_card_in_it_is_refused(tmp_path: Path):
+    fitted().save(tmp_path / "predictor.json")
+    assert LatencyModel.load(tmp_path).card == fitted().card
+    dataclasses.replace(fitted(), card={**fitted().card, "date": None}).save(tmp_path / "predictor.json")
+    with pytest.raises(UserError, match=r"predictor\.json: the card of the measurements has no date"):
+        LatencyModel.load(tmp_path)
+
+
+def test_files_of_the_first_version_are_read_with_the_card_they_had(tmp_path: Path):
+    path = tmp_path / "predictor.json"
+    fitted().save(path)
+    value = json.loads(path.read_text()) | {"version": 1}
+    for field in ("graphs", "date", "noise"):
+        del value["card"][field]
+    path.write_text(json.dumps(value))
+    assert LatencyModel.load(path).card == value["card"]
+    del value["card"]["clock"]
+    path.write_text(json.dumps(value))
+    with pytest.raises(UserError, match="has no clock"):
+        LatencyModel.load(path)
+    path.write_text(json.dumps(value | {"version": 3}))
+    with pytest.raises(UserError, match="another version"):
         LatencyModel.load(path)
 
 

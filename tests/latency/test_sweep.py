@@ -2,22 +2,25 @@
 
 import dataclasses
 import functools
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 from synthetic import CARD, SPEC, block_ms, network_ms
 
-from rtseg_jax.architecture import MIXED, ArchSpec, NetworkSpec, declare, declare_spec
+from rtseg_jax.architecture import MIXED, ArchSpec, Block, NetworkSpec, declare, declare_spec
 from rtseg_jax.errors import UserError
 from rtseg_jax.latency import LatencyModel, LatencySpec, arch_latency, backends, sweep
 from rtseg_jax.latency.backends import Timing, make_backend, merge, timing_of
 from rtseg_jax.latency.child import measure_networks_in_child, run_sweep_in_child
 from rtseg_jax.latency.fitting import fit
-from rtseg_jax.latency.measurements import Measurements, Subject, block_subject, read_rows
-from rtseg_jax.latency.sampling import block_groups, resize_block, sample_blocks, sample_networks
+from rtseg_jax.latency.measurements import Measurements, Origin, read_rows
+from rtseg_jax.latency.sampling import block_groups, sample_blocks, sample_networks
+from rtseg_jax.latency.subjects import Subject, block_subject
 
 FAST = LatencySpec(device="formula", num_blocks=12, num_networks=3, image_size=(64, 128))
+ORIGIN = Origin("3f", "2026-02-03")
 TINY = NetworkSpec(num_classes=3, width=0.1, segment_blocks=(1, 0, 1))
 
 
@@ -28,7 +31,15 @@ class Formula:
     measured = 0
     limit = 10**9
 
-    def measure(self, model: bytes) -> Timing:
+    def build(self, subject: Subject, image_size: tuple[int, int]) -> str:
+        assert image_size == FAST.image_size
+        declared = subject.declare()
+        return json.dumps(block_ms(declared) if isinstance(declared, Block) else network_ms(declared))
+
+    def digest(self, model: str) -> str:
+        return f"digest of {model}"
+
+    def measure(self, model: str) -> Timing:
         Formula.measured += 1
         if Formula.measured > Formula.limit:
             raise RuntimeError("the device went away")
@@ -38,18 +49,9 @@ class Formula:
         return CARD
 
 
-def formula_model(subject: Subject, image_size: tuple[int, int]) -> bytes:
-    assert image_size == FAST.image_size
-    if subject.block is None:
-        return json.dumps(network_ms(declare_spec(subject.arch))).encode()
-    blocks = {block.name: block for block in declare(subject.arch.network).plain_blocks}
-    return json.dumps(block_ms(resize_block(blocks[subject.block], subject.arch.widths))).encode()
-
-
 @pytest.fixture
 def formula(monkeypatch: pytest.MonkeyPatch) -> type[Formula]:
     monkeypatch.setitem(backends.BACKENDS, "formula", lambda threads, runs: Formula())
-    monkeypatch.setattr(sweep, "convert_subject", formula_model)
     monkeypatch.setattr(sweep, "fit", functools.partial(fit, steps=10))
     monkeypatch.setattr(Formula, "measured", 0)
     return Formula
@@ -143,17 +145,32 @@ def test_more_blocks_are_added_to_those_that_are_there(formula: type[Formula], t
 def test_measurements_of_other_conditions_are_left_alone(tmp_path: Path):
     path = tmp_path / "measurements.jsonl"
     subject = block_subject(SPEC, "detail_1_1", {"detail_1_1": 8})
-    Measurements(path, CARD, (64, 128)).append(subject, Timing(1.5, 15, 0.1))
+    Measurements(path, CARD, (64, 128)).append(subject, Timing(1.5, 15, 0.1), ORIGIN)
     assert Measurements(path, CARD, (64, 128)).timing(subject) == Timing(1.5, 15, 0.1)
     assert subject not in Measurements(path, CARD, (32, 64))
     assert subject not in Measurements(path, {**CARD, "threads": 2}, (64, 128))
     assert block_subject(SPEC, "detail_1_1", {"detail_1_1": 12}) not in Measurements(path, CARD, (64, 128))
 
 
+def test_the_card_tells_graphs_dates_and_noise_of_what_was_fitted(tmp_path: Path):
+    measurements = Measurements(tmp_path / "measurements.jsonl", CARD, (64, 128))
+    subjects = [block_subject(SPEC, "detail_1_1", {"detail_1_1": width}) for width in (8, 12, 16, 20)]
+    for subject, noise, origin in zip(
+        subjects, (0.1, 0.2, 0.6, 9.0), ("a 2026-02-04", "b 2026-02-03", "c 2026-02-04", "d 2026-02-09"), strict=True
+    ):
+        measurements.append(subject, Timing(1.5, 15, noise), Origin(*origin.split()))
+    card = Measurements(tmp_path / "measurements.jsonl", CARD, (64, 128)).full_card(subjects[:3])
+    assert card["graphs"] == f"{hashlib.sha256(b'a.b.c'.replace(b'.', bytes([10]))).hexdigest()} over 3 of 3 models"
+    assert card["date"] == "2026-02-03 to 2026-02-04"
+    assert card["noise"] == 0.2
+    assert measurements.full_card(subjects[1:2])["date"] == "2026-02-03"
+    assert card["graphs"] != measurements.full_card(subjects[:2])["graphs"]
+
+
 def test_a_line_cut_off_by_a_crash_is_dropped_and_a_broken_one_named(tmp_path: Path):
     path = tmp_path / "measurements.jsonl"
     measurements = Measurements(path, CARD, (64, 128))
-    measurements.append(block_subject(SPEC, "detail_1_1", {"detail_1_1": 8}), Timing(1.5, 15, 0.1))
+    measurements.append(block_subject(SPEC, "detail_1_1", {"detail_1_1": 8}), Timing(1.5, 15, 0.1), ORIGIN)
     whole = path.read_text()
     path.write_text(whole + whole[:40])
     assert len(read_rows(path)) == 1
@@ -171,6 +188,8 @@ def test_sweep_and_networks_in_child_processes(tmp_path: Path):
     assert all(0 < row["timing"]["ms"] < 1000 for row in rows)
     assert model.card["backend"] == "host_cpu"
     assert "LiteRT" in model.card["runtime"]
+    assert model.card["graphs"].endswith("over 10 of 10 models")
+    assert all(len(row["graph"]) == 64 for row in rows)
     (arch,) = (
         ArchSpec.from_json(row["arch"])
         for row in rows
@@ -195,7 +214,9 @@ def test_real_measurements_are_fitted_and_predicted():
     measurements = Measurements(Path(__file__).with_name("host_measurements.jsonl"), conditions, size)
     measured = measurements.measured([Subject.from_json(row) for row in rows])
     assert (len(measured.blocks), len(measured.networks)) == (80, 12)
-    model = fit(measured, {**conditions, "runs": 15, "warmup": 3})
+    card = measurements.full_card([Subject.from_json(row) for row in rows])
+    assert (card["graphs"], card["date"]) == ("not recorded", "not recorded")  # of an older version
+    model = fit(measured, {**card, "runs": 15, "warmup": 3})
     assert model.arrays["tile"] == 16  # the processor has AVX-512
     assert model.errors["block_mean"] < 0.055
     assert model.errors["block_median"] < 0.03
