@@ -1,6 +1,7 @@
-"""Exports the searched network of a workdir as TFLite, and proves that the file is the same network.
+"""Exports the searched network of a workdir, as TFLite unless told, and proves that the file is the same network.
 
     python -m rtseg_jax.convert_tflite --workdir=W --output=model.tflite --quantize=fp16 --head=class_map
+    python -m rtseg_jax.convert_tflite --workdir=W --output=model.stablehlo --format=stablehlo
 
 Beside the model it writes a parity card, as JSON and Markdown. The exit status is 1 where the card names a failure.
 """
@@ -18,11 +19,13 @@ from rtseg_jax.deployment.card import MOST_LOST, Card
 from rtseg_jax.deployment.examination import Examination
 from rtseg_jax.deployment.trained import Trained, load_trained
 from rtseg_jax.errors import UserError
+from rtseg_jax.export.formats import FILE_NAMES, FORMATS, TFLITE, check_request
 from rtseg_jax.export.spec import HEADS, INPUTS, QUANTIZATIONS, ExportSpec
 from rtseg_jax.training.workdir import Workdir
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Workdir of a run whose searched network was fine-tuned.")
-_OUTPUT = flags.DEFINE_string("output", None, "The file to write; default: model.tflite in the workdir.")
+_OUTPUT = flags.DEFINE_string("output", None, "What to write; default: a name by the format, in the workdir.")
+_FORMAT = flags.DEFINE_enum("format", TFLITE, FORMATS, "Form of the export; saved_model is a folder.")
 _SIZE = flags.DEFINE_string("size", None, "HEIGHTxWIDTH of the pictures; default: the run's evaluation size.")
 _HEAD = flags.DEFINE_enum("head", "logits", HEADS, "What comes out.")
 _INPUT = flags.DEFINE_enum("input", "float", INPUTS, "Type of the pictures; values 0..255, normalized in the file.")
@@ -42,7 +45,7 @@ def main(_: list[str]) -> None:
     logging.set_verbosity(logging.ERROR)
     warnings.filterwarnings("ignore", "Statistics for quantized inputs were expected")  # they are calibrated
     workdir = Workdir(_WORKDIR.value or ".")
-    output = Path(_OUTPUT.value) if _OUTPUT.value else workdir.model
+    output = Path(_OUTPUT.value) if _OUTPUT.value else workdir.root / FILE_NAMES[_FORMAT.value]
     try:
         card = _convert(workdir, output)
     except UserError as error:
@@ -60,17 +63,22 @@ def run() -> None:
 
 
 def _convert(workdir: Workdir, output: Path) -> Card:
-    from rtseg_jax.deployment.converting import convert_trained  # noqa: PLC0415 (TensorFlow)
+    from rtseg_jax.deployment.converting import convert_trained, export_trained  # noqa: PLC0415 (TensorFlow)
 
+    check_request(_FORMAT.value, output, _QUANTIZE.value, require_gpu=_REQUIRE_GPU.value)
     trained = load_trained(workdir)
     spec = ExportSpec(_size(trained), _HEAD.value, _INPUT.value, _BATCH.value, _QUANTIZE.value)
     needs_data = _PICTURES.value != 0 or spec.quantize == "int8"
     dataset = _dataset(trained) if needs_data else None
     scored = None if _PICTURES.value < 0 else _PICTURES.value
+    examination = Examination(trained, dataset, spec, scored)
+    most_lost = MOST_LOST[spec.quantize] if _MOST_LOST.value is None else _MOST_LOST.value
+    if _FORMAT.value != TFLITE:
+        return export_trained(examination, _FORMAT.value, output, most_lost=most_lost)
     return convert_trained(
-        Examination(trained, dataset, spec, scored),
+        examination,
         output,
-        most_lost=MOST_LOST[spec.quantize] if _MOST_LOST.value is None else _MOST_LOST.value,
+        most_lost=most_lost,
         calibration=_CALIBRATION.value,
         require_gpu=_REQUIRE_GPU.value,
     )

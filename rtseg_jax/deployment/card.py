@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+from rtseg_jax.export.formats import TFLITE
 from rtseg_jax.export.gpu import Verdict
 from rtseg_jax.export.operators import Contents
 from rtseg_jax.export.parity import Parity
@@ -17,6 +18,9 @@ UNTESTED = "untested"
 @dataclasses.dataclass(frozen=True)
 class Card:
     """What was found of an exported file.
+
+    What is told of TFLite files only is None in other forms: `contents`, `verdict`, `how_to_test`, `gpu`, `latency_ms`
+    and `noise`.
 
     Attributes:
       file: its name.
@@ -36,25 +40,27 @@ class Card:
       noise: of that.
       most_lost: points of mIoU that the file may lose.
       require_gpu: whether an untested GPU is a failure.
+      form: one of `formats.FORMATS`.
     """
 
     file: str
     size: int
     architecture: str
     export: ExportSpec
-    contents: Contents
+    contents: Contents | None
     float_layers: int
     verdict: Verdict | None
-    how_to_test: str
+    how_to_test: str | None
     cpu: Parity | None
     gpu: Parity | None
     pictures: int
     miou: float | None
     jax_miou: float | None
-    latency_ms: float
-    noise: float
+    latency_ms: float | None
+    noise: float | None
     most_lost: float
     require_gpu: bool
+    form: str = TFLITE
 
     @property
     def lost(self) -> float | None:
@@ -82,44 +88,65 @@ class Card:
         return None
 
     def _high_rank(self) -> str | None:
-        names = self.contents.high_rank
+        names = self.contents.high_rank if self.contents else ()
         return f"tensors of rank over 4, which GPU delegates refuse: {', '.join(names)}" if names else None
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain values, with the conclusions."""
-        verdict = UNTESTED if self.verdict is None else "accepted" if self.verdict.accepted else "refused"
-        return {**dataclasses.asdict(self), "gpu_verdict": verdict, "lost": self.lost, "failures": self.failures}
+        return {
+            **dataclasses.asdict(self),
+            "gpu_verdict": self._gpu_word(),
+            "lost": self.lost,
+            "failures": self.failures,
+        }
 
     def to_markdown(self) -> str:
         """The card for people."""
         rows = [
+            ("format", self.form),
             ("architecture", f"`{self.architecture}`"),
             ("input", f"{self.export.batch}×{'×'.join(map(str, self.export.size))}×3 {self.export.input}"),
             ("output", self.export.head),
             ("numbers", self._numbers()),
             ("file", f"{self.size / 1e6:.2f} MB"),
-            ("peak of feature maps", f"{self.contents.peak_bytes / 1e6:.2f} MB"),
-            ("latency", f"{self.latency_ms:.2f} ms on this host, one thread (noise {100 * self.noise:.1f} %)"),
+            ("peak of feature maps", f"{self.contents.peak_bytes / 1e6:.2f} MB" if self.contents else self._not_told()),
+            ("latency", self._latency_line()),
             ("GPU", self._gpu_line()),
             ("CPU against JAX", _parity_line(self.cpu)),
-            ("GPU against JAX", _parity_line(self.gpu)),
+            ("GPU against JAX", _parity_line(self.gpu) if self.form == TFLITE else self._not_told()),
             ("mIoU", self._miou_line()),
         ]
         table = "\n".join(f"| {name} | {value} |" for name, value in rows)
         failures = "\n".join(f"- **{failure}**" for failure in self.failures) or "None: every threshold is met."
-        operators = "\n".join(
-            f"| {name} | {count} |" for name, count in sorted(self.contents.operators.items(), key=lambda x: -x[1])
-        )
-        return (
-            f"# {self.file}\n\n| | |\n|---|---|\n{table}\n\n## Failures\n\n{failures}\n\n"
-            f"## Operators ({sum(self.contents.operators.values())})\n\n| operator | count |\n|---|---|\n{operators}\n"
-        )
+        return f"# {self.file}\n\n| | |\n|---|---|\n{table}\n\n## Failures\n\n{failures}\n{self._operators()}"
+
+    def _operators(self) -> str:
+        if self.contents is None:
+            return f"\nOperators: {self._not_told()}.\n"
+        counts = sorted(self.contents.operators.items(), key=lambda x: -x[1])
+        rows = "\n".join(f"| {name} | {count} |" for name, count in counts)
+        return f"\n## Operators ({sum(n for _, n in counts)})\n\n| operator | count |\n|---|---|\n{rows}\n"
+
+    def _not_told(self) -> str:
+        return f"not determined for {self.form}, only for TFLite files"
+
+    def _latency_line(self) -> str:
+        if self.latency_ms is None or self.noise is None:
+            return self._not_told()
+        return f"{self.latency_ms:.2f} ms on this host, one thread (noise {100 * self.noise:.1f} %)"
+
+    def _gpu_word(self) -> str | None:
+        if self.verdict is None:
+            return UNTESTED if self.form == TFLITE else None
+        return "accepted" if self.verdict.accepted else "refused"
 
     def _numbers(self) -> str:
         numbers = "float32" if self.export.quantize == "none" else self.export.quantize
         return f"{numbers}, {self.float_layers} layers in float32" if self.float_layers else numbers
 
     def _gpu_line(self) -> str:
+        if self.form != TFLITE:
+            return self._not_told()
         if self.verdict is None:
             return f"{UNTESTED}: {self.how_to_test}"
         said = "takes all operators" if self.verdict.accepted else self._gpu_failure()

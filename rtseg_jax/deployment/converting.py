@@ -15,7 +15,7 @@ from rtseg_jax.deployment.card import Card
 from rtseg_jax.deployment.examination import Examination
 from rtseg_jax.deployment.trained import NORMALIZATION, Trained
 from rtseg_jax.errors import UserError
-from rtseg_jax.export import gpu, operators, tflite
+from rtseg_jax.export import formats, gpu, operators, tflite
 from rtseg_jax.export.integer import Calibrated, LayerError
 from rtseg_jax.export.metadata import Metadata, attach_metadata
 from rtseg_jax.export.parity import TFLiteFunction
@@ -58,6 +58,29 @@ def convert_trained(
     write_bytes(output, model)
     write_json(output.with_suffix(".json"), card.to_json())
     write_text(output.with_suffix(".md"), card.to_markdown())
+    return card
+
+
+def export_trained(examination: Examination, form: str, output: Path, *, most_lost: float) -> Card:
+    """Writes the network in a form other than TFLite, and the card of what was read back.
+
+    Args:
+      examination: what to convert, and on what to compare.
+      form: one of `formats.FORMATS`.
+      output: the file or folder; the card's names are its own with `.json` and `.md` appended.
+      most_lost: points of mIoU that the export may lose.
+    """
+    trained, cards = examination.trained, []
+
+    def write(path: Path) -> None:
+        metadata = metadata_of(trained, examination.spec)
+        formats.write_export(form, path, trained.network, trained.variables, metadata, NORMALIZATION)
+        cards.append(examine_export(form, path, examination, output.name, most_lost))
+
+    formats.write_form(form, output, write)
+    (card,) = cards
+    write_json(output.with_name(f"{output.name}.json"), card.to_json())
+    write_text(output.with_name(f"{output.name}.md"), card.to_markdown())
     return card
 
 
@@ -106,6 +129,31 @@ def examine(
         noise=timing.noise,
         most_lost=most_lost,
         require_gpu=require_gpu,
+    )
+
+
+def examine_export(form: str, path: Path, examination: Examination, name: str, most_lost: float) -> Card:
+    """Everything that the card says of an export that is no TFLite file."""
+    exported = formats.read_export(form, path)
+    return Card(
+        file=name,
+        size=formats.bytes_of(path),
+        architecture=examination.trained.arch.digest,
+        export=examination.spec,
+        contents=None,
+        float_layers=0,
+        verdict=None,
+        how_to_test=None,
+        cpu=examination.on_cpu(exported),
+        gpu=None,
+        pictures=len(examination.scored_source or ()),
+        miou=examination.miou(exported),
+        jax_miou=examination.jax_miou,
+        latency_ms=None,
+        noise=None,
+        most_lost=most_lost,
+        require_gpu=False,
+        form=form,
     )
 
 

@@ -22,6 +22,7 @@ from rtseg_jax.export.spec import ExportSpec
 
 Pictures = UInt8[np.ndarray, "b h w 3"]
 Function = Callable[[Pictures], Any]
+"""A network, or a file of any form; it casts pictures to the type that it takes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,16 +58,16 @@ class Examination:
         """Of the network itself, its logits at picture size."""
         return self._miou(jax.jit(self._native("logits")))
 
-    def miou(self, file: TFLiteFunction) -> float | None:
+    def miou(self, file: Function) -> float | None:
         """Of a file on the same pictures; None where there are none."""
         return self._miou(file)
 
-    def lost(self, file: TFLiteFunction) -> float | None:
+    def lost(self, file: Function) -> float | None:
         """Points of mIoU that a file lost against JAX."""
         miou = self.miou(file)
         return None if miou is None or self.jax_miou is None else 100 * (self.jax_miou - miou)
 
-    def on_cpu(self, file: TFLiteFunction) -> Parity | None:
+    def on_cpu(self, file: Function) -> Parity | None:
         """Agreement of a file on the CPU with JAX; None where there are no pictures."""
         return compare_outputs(self._expected, map(file, self._compared)) if self._compared else None
 
