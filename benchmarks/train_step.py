@@ -3,9 +3,9 @@
     python -m benchmarks.train_step [--seconds 60] [--batch 4] [--size 128 256] [--threads 2]
 
 Forward, cross-entropy of main and auxiliary heads at full size, backward, SGD with momentum and weight decay; float32.
-PyTorch interprets the same declaration and starts from the same weights, and both losses are printed: they differ by
-rounding, and by dropout unless `--dropout 0` switches it off. The steps take turns in one run, so that the ratios
-survive a busy machine.
+PyTorch runs the same declaration from the same weights (on mirrored pictures, see `torch_network`), and both losses
+are printed: they differ by rounding, and by dropout unless `--dropout 0` switches it off. The steps take turns in one
+run, so that the ratios survive a busy machine.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import jax
 import numpy as np
 import optax
 
-from rtseg_jax.architecture import Network, NetworkSpec, declare, graph
+from rtseg_jax.architecture import Network, NetworkSpec, declare
 from rtseg_jax.models import SegmentationNetwork, initial_variables
 from rtseg_jax.training.losses import LossSpec
 from rtseg_jax.training.state import TrainState
@@ -32,10 +32,12 @@ from rtseg_jax.training.step import IMAGE_MEAN, IMAGE_STD, StepSetup, make_step
 try:
     import torch
     from torch.nn import functional
+
+    from benchmarks.torch_network import TorchNetwork, mirrored
 except ImportError:
     torch = None  # type: ignore[assignment]
 
-INSTALL = "no PyTorch: pip install torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
+INSTALL = "no PyTorch: pip install -r benchmarks/requirements.txt -c constraints.txt"
 SPEC = NetworkSpec(19, "lir", 1.0, (1, 1, 3))
 RATE, MOMENTUM, WEIGHT_DECAY = 0.05, 0.9, 5e-4
 
@@ -60,112 +62,20 @@ def jax_run(network: Network, variables: Any, batch: dict[str, np.ndarray], lowe
     return run
 
 
-class TorchNetwork:
-    """Interprets a declaration with PyTorch, in training mode."""
-
-    def __init__(self, network: Network, variables: Any):
-        self.network = network
-        self.blocks = (*network.plain_blocks, *network.auxiliary)
-        self.outputs = [block.output for block in (network.blocks[-1], *network.auxiliary)]
-        self.weights = {path: torch_weight(path, leaf) for path, leaf in leaves(variables["params"])}
-        self.stats = {path: torch.tensor(leaf) for path, leaf in leaves(variables["batch_stats"])}
-
-    def __call__(self, images: Any) -> list[Any]:
-        """Logits of the network and of its auxiliary heads, at the size of the image."""
-        values = {self.network.image: images}
-        for block in self.blocks:
-            for op in block.ops:
-                values[op.output] = self.apply(op, (block.name, op.name), [values[tensor] for tensor in op.inputs])
-        return [values[tensor] for tensor in self.outputs]
-
-    @functools.singledispatchmethod
-    def apply(self, op: graph.Op, path: tuple[str, ...], inputs: list[Any]) -> Any:
-        """Computes one operator."""
-        raise NotImplementedError(f"operator {type(op).__name__} does not occur in this network")
-
-    @apply.register
-    def _(self, op: graph.Conv, path: tuple[str, ...], inputs: list[Any]) -> Any:
-        weight = self.weights[(*path, "kernel")]
-        groups = inputs[0].shape[1] if op.depthwise else 1
-        # `SAME` at stride 2 and even sizes: nothing before, one behind.
-        x = functional.pad(inputs[0], (0, 1, 0, 1)) if op.stride == 2 else inputs[0]
-        padding = op.kernel // 2 if op.stride == 1 else 0
-        x = functional.conv2d(x, weight, self.weights.get((*path, "bias")), op.stride, padding, 1, groups)
-        x = self.norm((*path, "norm"), x) if op.norm else x
-        return functional.relu(x) if op.activation == "relu" else x
-
-    @apply.register
-    def _(self, op: graph.BatchNorm, path: tuple[str, ...], inputs: list[Any]) -> Any:
-        return self.norm(path, inputs[0])
-
-    @apply.register
-    def _(self, op: graph.Add, path: tuple[str, ...], inputs: list[Any]) -> Any:
-        x = functools.reduce(torch.add, inputs)
-        return functional.relu(x) if op.activation == "relu" else x
-
-    @apply.register
-    def _(self, op: graph.Gate, path: tuple[str, ...], inputs: list[Any]) -> Any:
-        return inputs[0] * torch.sigmoid(inputs[1])
-
-    @apply.register
-    def _(self, op: graph.Concat, path: tuple[str, ...], inputs: list[Any]) -> Any:
-        return torch.cat(inputs, 1)
-
-    @apply.register
-    def _(self, op: graph.Resize, path: tuple[str, ...], inputs: list[Any]) -> Any:
-        return functional.interpolate(inputs[0], inputs[1].shape[2:], mode="bilinear", align_corners=False)
-
-    @apply.register
-    def _(self, op: graph.Pool, path: tuple[str, ...], inputs: list[Any]) -> Any:
-        if op.kind == "max":
-            return functional.max_pool2d(functional.pad(inputs[0], (0, 1, 0, 1), value=-float("inf")), 3, 2)
-        return functional.avg_pool2d(functional.pad(inputs[0], (0, 1, 0, 1)), 3, 2)
-
-    @apply.register
-    def _(self, op: graph.GlobalMean, path: tuple[str, ...], inputs: list[Any]) -> Any:
-        return inputs[0].mean((2, 3), keepdim=True)
-
-    @apply.register
-    def _(self, op: graph.Dropout, path: tuple[str, ...], inputs: list[Any]) -> Any:
-        return functional.dropout(inputs[0], op.rate)
-
-    def norm(self, path: tuple[str, ...], x: Any) -> Any:
-        """Batch norm; PyTorch's momentum is the share of the new value."""
-        mean, variance = self.stats[(*path, "mean")], self.stats[(*path, "var")]
-        scale, bias = self.weights[(*path, "scale")], self.weights[(*path, "bias")]
-        return functional.batch_norm(x, mean, variance, scale, bias, training=True, momentum=0.1, eps=1e-5)
-
-
-def torch_weight(path: tuple[str, ...], leaf: np.ndarray) -> Any:
-    """A trainable tensor; kernels turn from HWIO to OIHW."""
-    array = leaf.transpose(3, 2, 0, 1) if path[-1] == "kernel" else leaf
-    return torch.tensor(np.ascontiguousarray(array), requires_grad=True)
-
-
-def leaves(tree: Any, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], np.ndarray]]:
-    """(path, array) of every leaf."""
-    if not isinstance(tree, dict):
-        return [(path, np.asarray(tree))]
-    return [leaf for name, value in tree.items() for leaf in leaves(value, (*path, name))]
-
-
 def torch_run(network: Network, variables: Any, batch: dict[str, np.ndarray], channels_last: bool) -> Run:
     """The same step in eager PyTorch; every call goes on from the weights that the last one left."""
-    model = TorchNetwork(network, variables)
-    count = sum(weight.numel() for weight in model.weights.values())
-    assert count == sum(leaf.size for _, leaf in leaves(variables["params"])), "not the same network"
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    for path, weight in model.weights.items():
-        if path[-1] == "kernel":
-            weight.data = weight.data.contiguous(memory_format=layout)
-    optimizer = torch.optim.SGD(model.weights.values(), RATE, MOMENTUM, weight_decay=WEIGHT_DECAY)
-    images = torch.tensor(batch["image"]).permute(0, 3, 1, 2).contiguous(memory_format=layout)
-    labels = torch.tensor(batch["label"].astype(np.int64))
-    mean, std = (torch.tensor(values)[None, :, None, None] for values in (IMAGE_MEAN, IMAGE_STD))
+    normalization = (IMAGE_MEAN, IMAGE_STD)
+    model = TorchNetwork(network, variables, normalization, auxiliary=True).to(memory_format=layout).train()
+    count = sum(weight.numel() for weight in model.parameters())
+    assert count == sum(leaf.size for leaf in jax.tree.leaves(variables["params"])), "not the same network"
+    optimizer = torch.optim.SGD(model.parameters(), RATE, MOMENTUM, weight_decay=WEIGHT_DECAY)
+    images = mirrored(batch["image"]).contiguous(memory_format=layout)
+    labels = mirrored(batch["label"].astype(np.int64))
 
     def run() -> float:
         optimizer.zero_grad(set_to_none=True)
-        outputs = model((images.float() / 255 - mean) / std)
+        outputs = model(images.float())
         loss = sum(functional.cross_entropy(logits, labels, ignore_index=255) for logits in outputs)
         loss.backward()
         optimizer.step()
