@@ -33,27 +33,27 @@ def pixels(tensor: Tensor, image_size: tuple[int, int]) -> int:
 
 
 @functools.singledispatch
-def op_parameters(op: Op) -> int:
+def op_parameters(op: Op, kept: Kept = all_kept) -> Number:
     """Trainable numbers of an operator."""
     return 0
 
 
 @op_parameters.register
-def _(op: graph.Conv) -> int:
-    fan_in = 1 if op.depthwise else op.inputs[0].channels
+def _(op: graph.Conv, kept: Kept = all_kept) -> Number:
+    fan_in = 1 if op.depthwise else channels(op.inputs[0], kept)
     extra = int(op.bias) + 2 * int(op.norm)
-    return op.output.channels * (op.kernel**2 * fan_in + extra)
+    return channels(op.output, kept) * (op.kernel**2 * fan_in + extra)
 
 
 @op_parameters.register
-def _(op: graph.ConvTranspose) -> int:
-    return op.output.channels * (op.stride**2 * op.inputs[0].channels + 2)
+def _(op: graph.ConvTranspose, kept: Kept = all_kept) -> Number:
+    return channels(op.output, kept) * (op.stride**2 * channels(op.inputs[0], kept) + 2)
 
 
 @op_parameters.register(graph.BatchNorm)
 @op_parameters.register(graph.LayerNorm)
-def _(op: Op) -> int:
-    return 2 * op.output.channels
+def _(op: Op, kept: Kept = all_kept) -> Number:
+    return 2 * channels(op.output, kept)
 
 
 @functools.singledispatch
@@ -80,9 +80,9 @@ def _(op: graph.Attention, image_size: tuple[int, int], kept: Kept = all_kept) -
     return 2 * tokens**2 * channels(op.output, kept)
 
 
-def block_parameters(block: Block) -> int:
+def block_parameters(block: Block, kept: Kept = all_kept) -> Number:
     """Trainable numbers of a block."""
-    return sum(op_parameters(op) for op in block.ops)
+    return sum(op_parameters(op, kept) for op in block.ops)
 
 
 def block_macs(block: Block, image_size: tuple[int, int], kept: Kept = all_kept) -> Number:
