@@ -11,6 +11,7 @@ from rtseg_jax.architecture import NetworkSpec
 from rtseg_jax.data import DataSpec, dataset_info
 from rtseg_jax.errors import UserError
 from rtseg_jax.latency import LatencySpec
+from rtseg_jax.search.budget import Budget
 from rtseg_jax.training.losses import LossSpec
 from rtseg_jax.training.specs import SearchSpec, TrainSpec
 
@@ -30,6 +31,7 @@ class RunSpec:
     search: SearchSpec
     latency: LatencySpec
     predictor: str | None
+    budget: Budget | None
 
 
 def base_config() -> ml_collections.ConfigDict:
@@ -39,6 +41,7 @@ def base_config() -> ml_collections.ConfigDict:
     config.batch_size = 64  # pictures per step over all devices (8 on each of 8 GPUs)
     config.phases = PHASES  # which phases to run, in this order; finished ones are skipped
     config.init_from = ""  # another run's workdir to take the supernet or architecture.json from; empty: none
+    config.budget = ""  # searches without a device, at eval_size: gmacs:NUMBER or mparams:NUMBER; empty: by latency
     config.data = _data()
     config.network = _network()
     config.train = _train()
@@ -159,6 +162,7 @@ def run_spec(config: ml_collections.ConfigDict) -> RunSpec:
         search=SearchSpec(**config.search),
         latency=_latency_spec(config),
         predictor=config.latency.predictor or None,
+        budget=Budget.parse(config.budget) if config.budget else None,
     )
 
 

@@ -82,14 +82,18 @@ def reachable_range(network: Network, latency_of: LatencyOf) -> tuple[float, flo
     return latency_of(floors, cheap), latency_of({}, costly)
 
 
-def check_reachable(target_ms: float, reachable: tuple[float, float], unit: str = "ms") -> None:
-    """Raises `UserError` where no network of the space has the wanted latency."""
+def check_reachable(
+    target_ms: float,
+    reachable: tuple[float, float],
+    unit: str = "ms",
+    fields: str = "config.latency.target_ms or target_fraction",
+) -> None:
+    """Raises `UserError` where no network of the space costs what is wanted; `fields` set the target."""
     low, high = reachable
     if not low <= target_ms <= high:
         raise UserError(
-            f"latency target of {target_ms:.3f} {unit} is out of reach: networks of this search space take "
-            f"{low:.3f} to {high:.3f} {unit} on this device; set config.latency.target_ms or target_fraction within "
-            "that"
+            f"the target of {target_ms:.3f} {unit} is out of reach: networks of this search space take {low:.3f} to "
+            f"{high:.3f} {unit}; set {fields} within that"
         )
 
 

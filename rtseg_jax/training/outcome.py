@@ -15,7 +15,7 @@ from rtseg_jax.data.subset import Subset, spread
 from rtseg_jax.evaluation.confusion import predict_labels
 from rtseg_jax.evaluation.scores import Scores
 from rtseg_jax.export.child import convert_in_child
-from rtseg_jax.latency import Timing, arch_latency, measure_networks_in_child, unit_of_device
+from rtseg_jax.latency import Timing, measure_networks_in_child, unit_of_device
 from rtseg_jax.search.uniform import supernet_spec
 from rtseg_jax.training.run import Latency, Run
 from rtseg_jax.training.scoring import make_scorer
@@ -38,8 +38,8 @@ def evaluate(run: Run, latency: Latency) -> dict[str, Any]:
         if row["name"] in scores:
             row["miou"] = scores[row["name"]].miou
     rows = _with_slicing_rows(run, rows)
-    print_table(rows, latency.target_ms, latency.model.unit, unit_of_device(run.spec.latency.device))
-    target_ms, unit = latency.target_ms, latency.model.unit
+    print_table(rows, latency.target_ms, latency.unit, unit_of_device(run.spec.latency.device))
+    target_ms, unit = latency.target_ms, latency.unit
     write_report(run.workdir.report, run.workdir.history, rows, _pictures(run), target_ms=target_ms, unit=unit)
     classes = {name: {"iou": dict(score.iou), "absent": list(score.absent)} for name, score in scores.items()}
     return {"table": rows, "classes": classes, "target_ms": latency.target_ms}
@@ -81,14 +81,13 @@ def _score(run: Run, name: str, arch: ArchSpec) -> Scores:
 
 def _row(run: Run, latency: Latency, name: str, arch: ArchSpec, timing: Timing) -> Row:
     network = declare_spec(arch)
-    known = arch.network.block == "mixed"  # the predictor knows the blocks of the search space only
-    units = {"predicted_unit": latency.model.unit, "latency_unit": unit_of_device(run.spec.latency.device)}
+    units = {"predicted_unit": latency.unit, "latency_unit": unit_of_device(run.spec.latency.device)}
     return {
         "name": name,
         "miou": None,
         "parameters": counts.parameters(network),
         "gmacs": counts.macs(network, run.spec.latency.image_size) / 1e9,
-        "predicted_ms": arch_latency(arch, run.spec.latency.image_size, latency.model) if known else None,
+        "predicted_ms": latency.of_arch(arch),
         "latency_ms": timing.ms,
         "noise": timing.noise,
         **{name: unit for name, unit in units.items() if unit != "ms"},
@@ -109,18 +108,19 @@ def _with_slicing_rows(run: Run, rows: list[Row]) -> list[Row]:
 
 def print_table(rows: list[Row], target_ms: float, predicted: str = "ms", measured: str = "ms") -> None:
     """Prints the final table, and who won; `predicted` and `measured` are units."""
-    table = Table(title=f"Latency target {target_ms:.2f} {predicted}")
+    table = Table(title=f"Target {target_ms:.2f} {predicted}")
     last = "measured ms" if measured == "ms" else measured
-    for column in ("network", "mIoU %", "params M", "GMACs", f"predicted {predicted}", last):
+    foreseen = [] if all(row["predicted_ms"] is None for row in rows) else [f"predicted {predicted}"]
+    for column in ("network", "mIoU %", "params M", "GMACs", *foreseen, last):
         table.add_column(column, justify="left" if column == "network" else "right", no_wrap=column == "network")
     for row in rows:
         table.add_row(
             row["name"],
-            _cell(row["miou"], 100, 1),
+            _cell(row["miou"], 100.0, 1),
             _cell(row["parameters"], 1e-6, 3),
-            _cell(row["gmacs"], 1, 3),
-            _cell(row["predicted_ms"], 1, 2),
-            _cell(row["latency_ms"], 1, 2),
+            _cell(row["gmacs"], 1.0, 3),
+            *(_cell(row["predicted_ms"], 1.0, 2) for _ in foreseen),
+            _cell(row["latency_ms"], 1.0, 2),
         )
     console = Console()
     console.print(table)

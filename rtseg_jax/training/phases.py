@@ -63,9 +63,7 @@ def search(run: Run, latency: Latency) -> Results:
     state = _train(
         run, "search", setup, state, teacher, lambda s: scorer(s.variables, most_probable(run.supernet, s.arch)).miou
     )
-    decision = decide(
-        run.spec.network, run.supernet, state.arch, latency.of_decision, latency.target_ms, latency.model.unit
-    )
+    decision = decide(run.spec.network, run.supernet, state.arch, latency.of_decision, latency.target_ms, latency.unit)
     log_warnings(decision.warnings)
     return _cut_out(run, decision, state) | {"target_ms": latency.target_ms}
 
@@ -157,9 +155,7 @@ def _search_setup(run: Run, latency: Latency, variables: Any) -> tuple[TrainStat
         weight_optimizer(train_spec, "search"),
         run.spec.loss,
         run.seed("search"),
-        SearchSetup(
-            spec, train_spec.search_steps, latency.of_network, latency.target_ms, optimizer, latency.model.unit
-        ),
+        SearchSetup(spec, train_spec.search_steps, latency.of_network, latency.target_ms, optimizer, latency.unit),
         model if run.spec.loss.lam > 0 else None,
     )
     return initial_state(setup, variables, run, arch), setup

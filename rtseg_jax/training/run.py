@@ -1,7 +1,7 @@
 """What the phases of one run share: data, declaration, mesh, latency, and where results come from."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from rtseg_jax.architecture import ArchSpec, Network, declare
 from rtseg_jax.config import RunSpec
 from rtseg_jax.data import Dataset, build_dataset, training_batches
 from rtseg_jax.errors import UserError
-from rtseg_jax.latency import LatencyModel, NetworkLatency, network_latency, run_sweep_in_child
+from rtseg_jax.latency import LatencyModel, NetworkLatency, arch_latency, network_latency, run_sweep_in_child
 from rtseg_jax.models import SegmentationNetwork, initial_variables, variable_shapes
 from rtseg_jax.models.convolution import default_lowering
 from rtseg_jax.search.decide import LatencyOf, check_reachable, reachable_range
@@ -28,12 +28,21 @@ PHASE_SEEDS = {"pretrain": 0, "search": 1, "finetune": 2, "uniform": 3}  # each 
 
 @dataclasses.dataclass(frozen=True)
 class Latency:
-    """The latency model of a run and what the search aims at."""
+    """What networks of a run cost, and what the search aims at.
 
-    model: LatencyModel
+    Attributes:
+      of_network: cost by kept counts and path weights.
+      of_decision: the same for whole numbers.
+      of_arch: predicted milliseconds of an architecture; None where that is not known.
+      target_ms: the cost that the search aims at.
+      unit: of cost: milliseconds, unless they are modelled or the search has a budget in their place.
+    """
+
     of_network: NetworkLatency
     of_decision: LatencyOf
+    of_arch: Callable[[ArchSpec], float | None]
     target_ms: float
+    unit: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,22 +117,35 @@ class Run:
         return load_newest(self.source(phase).checkpoints(checkpoint), like)
 
     def latency(self) -> Latency:
-        """The recorded predictor, or one measured now; raises `UserError` where the target is out of reach."""
+        """What networks cost by the budget or the predictor; raises `UserError` where the target is out of reach."""
+        size = self.spec.latency.image_size
+        if (budget := self.spec.budget) is not None:
+            of_decision = LatencyOf(self.supernet, of_network := budget.of_network(self.supernet, size))
+            check_reachable(
+                budget.target, reachable_range(self.supernet, of_decision), budget.unit, fields="config.budget"
+            )
+            return Latency(of_network, of_decision, lambda arch: None, budget.target, budget.unit)
+        model = self._predictor()
+        of_decision = LatencyOf(self.supernet, of_network := network_latency(self.supernet, size, model))
+        target_ms = self.spec.latency.target(of_decision({}, mixed_paths(self.supernet)))
+        check_reachable(target_ms, reachable_range(self.supernet, of_decision), model.unit)
+
+        def of_arch(arch: ArchSpec) -> float | None:
+            known = arch.network.block == "mixed"  # the predictor knows the blocks of the search space only
+            return arch_latency(arch, size, model) if known else None
+
+        return Latency(of_network, of_decision, of_arch, target_ms, model.unit)
+
+    def _predictor(self) -> LatencyModel:
+        """The recorded predictor, or one measured now."""
         path = Path(self.spec.predictor) if self.spec.predictor else self.workdir.latency / "predictor.json"
         if not self.spec.predictor and not path.exists():
             run_sweep_in_child(self.spec.network, self.spec.latency, self.workdir.latency)
         model = LatencyModel.load(path)
-        self._check_image_size(model, path)
-        of_network = network_latency(self.supernet, self.spec.latency.image_size, model)
-        of_decision = LatencyOf(self.supernet, of_network)
-        target_ms = self.spec.latency.target(of_decision({}, mixed_paths(self.supernet)))
-        check_reachable(target_ms, reachable_range(self.supernet, of_decision), model.unit)
-        return Latency(model, of_network, of_decision, target_ms)
-
-    def _check_image_size(self, model: LatencyModel, path: Path) -> None:
         measured, wanted = tuple(model.card["image_size"]), self.spec.latency.image_size
         if measured != wanted:
             raise UserError(f"{path} was measured at {measured}, the network input is {wanted}; measure at that size")
+        return model
 
     def _places(self) -> list[Workdir]:
         return [self.workdir] + ([Workdir(self.spec.init_from)] if self.spec.init_from else [])
