@@ -127,7 +127,7 @@ def print_table(rows: list[Row], target_ms: float, predicted: str = "ms", measur
     console.print(verdict(rows), highlight=False)
 
 
-def _cell(value: float | None, factor: float, digits: int) -> str:
+def _cell(value: float | int | None, factor: float, digits: int) -> str:
     return "–" if value is None else f"{factor * value:.{digits}f}"
 
 
