@@ -22,6 +22,8 @@ from rtseg_jax.export.spec import ExportSpec
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import segmenting
 
+pytestmark = pytest.mark.xdist_group("other_formats")  # one worker makes what all of them look at
+
 SPEC = ExportSpec((32, 64), "lowres_logits", "uint8", batch=2)
 NONE = ("contents", "verdict", "how_to_test", "gpu", "latency_ms", "noise", "gpu_verdict")
 

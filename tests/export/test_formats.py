@@ -12,6 +12,8 @@ import pytest
 from rtseg_jax.errors import UserError
 from rtseg_jax.export.formats import FILE_NAMES, FORMATS, ONNX_LIBRARIES, check_request, write_form
 
+pytestmark = pytest.mark.xdist_group("formats")  # one worker makes what all of them look at
+
 ONNX = pytest.param(
     "onnx", marks=pytest.mark.skipif(not all(map(importlib.util.find_spec, ONNX_LIBRARIES)), reason="no jax2onnx")
 )

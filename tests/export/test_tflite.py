@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("converted")  # one worker makes what all of them look at
+
 KINDS = (
     "conv",
     "stem",
