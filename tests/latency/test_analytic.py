@@ -159,7 +159,7 @@ def test_constants_without_unit_or_source_are_refused(tmp_path: Path, content: d
 def test_whatever_shows_modelled_figures_says_so(tmp_path: Path, capsys: pytest.CaptureFixture):
     print_table([], 2.0, "modelled ms", "modelled ms")
     printed = " ".join(capsys.readouterr().out.split())
-    assert "Latency target 2.00 modelled ms" in printed
+    assert "Target 2.00 modelled ms" in printed
     assert "measured" not in printed
     row = {"name": "a", "miou": 0.5, "latency_ms": 4.0, "latency_unit": "modelled ms"}
     page = write_report(tmp_path, tmp_path / "none.jsonl", [row], {}, unit="ms")
