@@ -3,8 +3,8 @@
     launch/quickstart.sh WORKDIR
 
 Hardware: 2 CPU cores, 6 GB.
-Time: 7.5 minutes after installation.
-Validation mIoU: 33.5 % for the searched network, see docs/results.md.
+Time: 6.5 minutes after installation.
+Validation mIoU: 33.0 % for the searched network, see docs/results.md.
 """
 
 import ml_collections

@@ -27,8 +27,10 @@ for tool in apt-get dpkg-deb; do
 done
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-(cd "$scratch" && apt-get download --quiet chromium-common > apt.log 2>&1) ||
-  fail "apt-get download chromium-common: $(tail -1 "$scratch/apt.log"); try apt-get update first"
+# A fresh machine has no package lists yet; renewing them takes root.
+(cd "$scratch" && { apt-get download chromium-common || { apt-get update && apt-get download chromium-common; }; } \
+  > apt.log 2>&1) ||
+  fail "apt-get download chromium-common: $(tail -1 "$scratch/apt.log"); run apt-get update as root first"
 dpkg-deb --extract "$scratch"/chromium-common_*.deb "$scratch/unpacked"
 mkdir -p "$target.new"
 for file in "${files[@]}"; do

@@ -135,6 +135,15 @@ def test_swiftshader_is_unpacked_for_the_user_once(debian):
     assert launch(script, **debian).stdout == f"SwiftShader is there: {folder}\n"
 
 
+def test_package_lists_are_renewed_where_there_are_none(debian):
+    apt = Path(debian["PATH"].split(":")[0]) / "apt-get"
+    apt.write_text(
+        '#!/bin/sh\nif [ "$1" = update ]; then touch ../updated; else [ -e ../updated ] && touch $2_1.deb; fi\n'
+    )
+    assert launch(ROOT / "launch" / "swiftshader.sh", TMPDIR=str(apt.parent), **debian).returncode == 0
+    assert (apt.parent / "updated").exists()
+
+
 def test_a_package_without_swiftshader_leaves_nothing_behind(debian):
     dpkg = Path(debian["PATH"].split(":")[0]) / "dpkg-deb"
     dpkg.write_text(dpkg.read_text().replace("libvulkan.so.1", ""))
