@@ -7,7 +7,7 @@ from typing import Any
 import ml_collections
 
 from rtseg_jax.architecture import ArchSpec, Network, declare_spec
-from rtseg_jax.config import RunSpec, run_spec
+from rtseg_jax.config import RunSpec, base_config, run_spec
 from rtseg_jax.data import DatasetInfo, dataset_info
 from rtseg_jax.errors import UserError
 from rtseg_jax.models import SegmentationNetwork
@@ -57,15 +57,26 @@ def load_trained(workdir: Workdir) -> Trained:
 
 
 def read_spec(workdir: Workdir) -> RunSpec:
-    """The frozen config of a run; raises `UserError` where the workdir has none, or one of another version."""
+    """The frozen config of a run; fields that came after it have the recipe's values.
+
+    Raises:
+      UserError: the workdir has no config, or a damaged one.
+    """
     path = workdir.root / "config.json"
     try:
-        return run_spec(ml_collections.ConfigDict(_tuples(json.loads(path.read_text()))))
+        recorded = _tuples(json.loads(path.read_text()))
+        return run_spec(ml_collections.ConfigDict(_filled_up(recorded, base_config().to_dict())))
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; name the workdir of a run") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: damaged, or of another version ({reason}); use the one that wrote it") from error
+
+
+def _filled_up(value: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    missing = {name: default for name, default in defaults.items() if name not in value}
+    deeper = {name: _filled_up(value[name], defaults[name]) for name in value if isinstance(defaults.get(name), dict)}
+    return {**value, **missing, **deeper}
 
 
 def _tuples(value: Any) -> Any:
