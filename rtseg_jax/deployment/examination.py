@@ -56,11 +56,18 @@ class Examination:
     @functools.cached_property
     def jax_miou(self) -> float | None:
         """Of the network itself, its logits at picture size."""
-        return self._miou(jax.jit(self._native("logits")))
+        return self.miou(jax.jit(self._native("logits")))
 
-    def miou(self, file: Function) -> float | None:
-        """Of a file on the same pictures; None where there are none."""
-        return self._miou(file)
+    def miou(self, function: Function) -> float | None:
+        """Of a file or a network on the scored pictures; None where there are none."""
+        if self.scored_source is None or self.dataset is None:
+            return None
+        info, matrices = self.dataset.info, []
+        for batch in self._batches(self.scored_source):
+            predictions = label_maps(function(batch["image"]), batch["label"].shape[1:])
+            labels = jnp.asarray(batch["label"])
+            matrices.append(confusion_matrix(predictions, labels, jnp.asarray(batch["valid"]), info.num_classes))
+        return scores_from_confusion(sum_confusions(matrices), info.class_names).miou
 
     def lost(self, file: Function) -> float | None:
         """Points of mIoU that a file lost against JAX."""
@@ -98,16 +105,6 @@ class Examination:
 
     def _native(self, head: str) -> Callable[[Any], jax.Array]:
         return network_function(self.trained.network, self.trained.variables, NORMALIZATION, head, lowering="native")
-
-    def _miou(self, function: Function) -> float | None:
-        if self.scored_source is None or self.dataset is None:
-            return None
-        info, matrices = self.dataset.info, []
-        for batch in self._batches(self.scored_source):
-            predictions = label_maps(function(batch["image"]), batch["label"].shape[1:])
-            labels = jnp.asarray(batch["label"])
-            matrices.append(confusion_matrix(predictions, labels, jnp.asarray(batch["valid"]), info.num_classes))
-        return scores_from_confusion(sum_confusions(matrices), info.class_names).miou
 
     def _batches(self, source: Source) -> Iterator[Any]:
         data = dataclasses.replace(self.trained.spec.data, eval_size=self.spec.size)

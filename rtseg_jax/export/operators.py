@@ -34,11 +34,16 @@ def inspect(model: bytes) -> Contents:
     file = schema.ModelT.InitFromPackedBuf(model, 0)
     graph = file.subgraphs[0]
     names = _names("BuiltinOperator")
-    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in file.operatorCodes]
+    codes = operator_codes(file)
     histogram = collections.Counter(names[codes[operator.opcodeIndex]] for operator in graph.operators)
     ranks = {tensor.name.decode(): len(tensor.shape) for tensor in graph.tensors if tensor.shape is not None}
     high = tuple(name for name, rank in ranks.items() if rank > 4)
     return Contents(dict(histogram), max(ranks.values()), high, _peak_bytes(graph))
+
+
+def operator_codes(file: Any) -> list[int]:
+    """Numbers of the operators that a file uses, in the order in which its graphs refer to them; old files have two."""
+    return [max(code.builtinCode, code.deprecatedBuiltinCode) for code in file.operatorCodes]
 
 
 def _peak_bytes(graph: Any) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rtseg_jax.errors import UserError
-from rtseg_jax.export.operators import TYPE_BYTES
+from rtseg_jax.export.operators import TYPE_BYTES, operator_codes
 from rtseg_jax.latency.backends import MODELLED, FileBackend, Timing
 
 UNITS = {
@@ -122,8 +122,8 @@ def graph_work(model: bytes, slice_: int, number: int) -> tuple[Work, ...]:
 
     file = schema.ModelT.InitFromPackedBuf(model, 0)
     graph = file.subgraphs[0]
-    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in file.operatorCodes]
-    return tuple(_Reader(schema, file, slice_, number).work(codes[op.opcodeIndex], op) for op in graph.operators)
+    codes, reader = operator_codes(file), _Reader(schema, file, slice_, number)
+    return tuple(reader.work(codes[op.opcodeIndex], op) for op in graph.operators)
 
 
 @dataclasses.dataclass(frozen=True)

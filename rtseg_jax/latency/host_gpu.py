@@ -2,7 +2,6 @@
 
 import collections
 import functools
-import hashlib
 import importlib.metadata
 from collections.abc import Sequence
 from typing import Any
@@ -27,11 +26,11 @@ class HostGpu(FileBackend):
     def prepare(self, models: Sequence[bytes], rounds: int) -> None:
         """Measures all models in one process, in turns: starting one takes longer than most models."""
         for model, run in zip([*models] * rounds, self.run([*models] * rounds), strict=True):
-            self._measured[_digest(model)].append(self._timing(run))
+            self._measured[self.digest(model)].append(self._timing(run))
 
     def measure(self, model: bytes) -> Timing:
         """Times one model on random input; raises `UserError` where the GPU does not take all of it."""
-        prepared = self._measured[_digest(model)]
+        prepared = self._measured[self.digest(model)]
         return prepared.popleft() if prepared else self._timing(self.run([model])[0])
 
     def run(self, models: Sequence[bytes]) -> list[GpuRun]:
@@ -59,10 +58,6 @@ class HostGpu(FileBackend):
 
     def _timing(self, run: GpuRun) -> Timing:
         return timing_of([ms / 1e3 for ms in run.milliseconds[self.warmup :]])
-
-
-def _digest(model: bytes) -> str:
-    return hashlib.sha256(model).hexdigest()
 
 
 @functools.cache
