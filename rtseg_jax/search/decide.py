@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Callable, Mapping
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from rtseg_jax.architecture import MIXED, PATHS, ArchSpec, Group, Network, NetworkSpec
@@ -66,8 +65,8 @@ class LatencyOf:
 
     def __call__(self, widths: Kept, paths: Paths) -> float:
         """Latency at the given widths (missing groups are full, they are dead anyway) and paths."""
-        kept = {name: jnp.float32(widths.get(name, size)) for name, size in self._full.items()}
-        weights = {name: jnp.asarray(PATH_WEIGHTS[path], jnp.float32) for name, path in paths.items()}
+        kept = {name: np.float32(widths.get(name, size)) for name, size in self._full.items()}
+        weights = {name: np.asarray(PATH_WEIGHTS[path], np.float32) for name, path in paths.items()}
         return float(self._latency(kept, weights))
 
 
@@ -105,13 +104,14 @@ def decide(
     target_ms: float,
     unit: str = "ms",
 ) -> Decision:
-    """Takes the most probable paths, then the widths: a global threshold first, greedy moves of one slice after.
+    """Takes the most probable paths that can be scaled to the target, then the widths.
 
-    The predicted latency ends in [0.98, 1.00] of the target unless the paths leave no such network; then a warning
-    says so.
+    A global threshold sets the widths, and then the best next slices are added while they fit. The predicted latency
+    ends in [0.98, 1.00] of the target unless slices are too coarse for that; then a warning says so. It never falls
+    when the target rises: the first slice or path that a lower target refuses costs more than all of what it takes.
     """
     indicators = {name: np.asarray(value, np.float64) for name, value in arch_params.widths.items()}
-    paths = _affordable_paths(network, arch_params, latency_of, target_ms)
+    paths = _scalable_paths(network, arch_params, latency_of, target_ms)
     groups = live_groups(network, paths)
     widths = _threshold_widths(groups, indicators, lambda w: latency_of(w, paths), target_ms)
     widths = _grow(groups, indicators, widths, lambda w: latency_of(w, paths), target_ms)
@@ -120,22 +120,42 @@ def decide(
         for group in groups
     }
     predicted = latency_of(widths, paths)
-    warnings = _warnings(groups, widths, paths, predicted, target_ms, unit)
+    warnings = _warnings(groups, widths, paths, predicted, target_ms, unit) + _path_warnings(arch_params, paths)
     return Decision(make_spec(spec, network, widths, paths), kept, predicted, warnings)
 
 
-def _affordable_paths(
+def _scalable_paths(
     network: Network, arch_params: ArchParams, latency_of: LatencyOf, target_ms: float
 ) -> dict[str, str]:
-    """Most probable paths; the least certain ones give way to skip while even the smallest widths are too slow."""
+    """Most probable paths; the least certain ones change until the target lies between their floors and full widths.
+
+    Changes are tried in the order of log-probability that they cost: cheaper paths while even the smallest widths are
+    too slow, then costlier ones while even full widths are too fast.
+    """
     floors = {group.name: group.floor for group in network.searched_groups}
     logits = {name: np.asarray(value) for name, value in arch_params.paths.items()}
-    paths = {name: PATHS[int(value.argmax())] for name, value in logits.items()}
-    for name in sorted(paths, key=lambda name: logits[name].max() - logits[name][0]):
+    paths = _most_probable(arch_params)
+    changes = sorted(
+        ((name, path) for name in logits for path in PATHS),
+        key=lambda change: logits[change[0]].max() - logits[change[0]][PATHS.index(change[1])],
+    )
+    for name, path in changes:
         if latency_of(floors, paths) <= target_ms:
             break
-        paths[name] = "skip"
+        changed = {**paths, name: path}
+        if latency_of(floors, changed) < latency_of(floors, paths):
+            paths = changed
+    for name, path in changes:
+        if latency_of({}, paths) >= LANDING[0] * target_ms:
+            break
+        changed = {**paths, name: path}
+        if latency_of({}, changed) > latency_of({}, paths) and latency_of(floors, changed) <= target_ms:
+            paths = changed
     return paths
+
+
+def _most_probable(arch_params: ArchParams) -> dict[str, str]:
+    return {name: PATHS[int(np.asarray(value).argmax())] for name, value in arch_params.paths.items()}
 
 
 def _threshold_widths(
@@ -170,7 +190,7 @@ def _grow(
 ) -> dict[str, int]:
     """Adds slices, best next indicators first, until nothing more fits."""
     open_groups = {group.name: group for group in groups}
-    while open_groups and latency(widths) < LANDING[1] * target_ms:
+    while open_groups:
         best = max(open_groups.values(), key=lambda group: _next_value(indicators[group.name], widths[group.name]))
         grown = {**widths, best.name: min(best.size, widths[best.name] + best.multiple)}
         if grown[best.name] > widths[best.name] and latency(grown) <= LANDING[1] * target_ms:
@@ -199,7 +219,18 @@ def _warnings(
     if not LANDING[0] * target_ms <= predicted <= LANDING[1] * target_ms:
         result.append(
             f"the decided network is predicted at {predicted:.3f} {unit}, outside 98–100 % of the target "
-            f"{target_ms:.3f} {unit}: with the paths that were chosen no widths come nearer; choose another target or "
-            "search longer"
+            f"{target_ms:.3f} {unit}: slices of channels are too coarse to come nearer; choose another target"
         )
     return tuple(result)
+
+
+def _path_warnings(arch_params: ArchParams, paths: Paths) -> tuple[str, ...]:
+    wanted = _most_probable(arch_params)
+    changed = ", ".join(
+        f"{name} to {paths[name]} (from {wanted[name]})" for name in paths if paths[name] != wanted[name]
+    )
+    if not changed:
+        return ()
+    return (
+        f"the most probable paths have no widths within 98–100 % of the target; the least certain moved: {changed}",
+    )
