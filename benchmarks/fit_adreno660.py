@@ -143,7 +143,7 @@ def main() -> None:
     start = Device.load(DEVICE_FILES["adreno660"])
     rows = []
     for name, arch in architectures().items():
-        work = graph_work(FileBackend().build(Subject(arch), SIZE), start.slice, start.number)
+        work = graph_work(FileBackend().build(Subject(arch, SIZE)), start.slice, start.number)
         rows.append(Row(name, PUBLISHED_MS[name], gmacs_of(arch), work))
     fitted = fit(rows, start)
     without = fit([row for row in rows if row.name != "BiSeNetV2"], start)

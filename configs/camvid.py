@@ -48,4 +48,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.latency.target_fraction = 0.75  # of the supernet, itself 0.55 of BiSeNetV2
     config.latency.num_blocks = 80
     config.latency.num_networks = 16
+    config.latency.num_unseen = 8
     return config

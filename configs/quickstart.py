@@ -42,4 +42,5 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.latency.num_blocks = 40
     config.latency.num_networks = 12
+    config.latency.num_unseen = 8
     return config

@@ -1,9 +1,13 @@
 """Measures a device and fits its latency predictor.
 
-    python -m rtseg_jax.measure_latency --out_dir=latency/host --width=1.0 --image_size=512,1024
+    python -m rtseg_jax.measure_latency --device=host_cpu --out=latency/host --width=1.0 --image_size=512,1024
 
-Measurements go to `measurements.jsonl`, the predictor to `predictor.json`. A sweep that was stopped goes on where it
-was; one that is finished is only fitted again.
+Measurements go to `measurements.jsonl`, the predictor and its card to `predictor.json`, plots to `report/`. A sweep
+that was stopped goes on where it was; one that is finished is only fitted again. From a finished sweep of one device, 25 blocks and 25 networks are
+enough for another one:
+
+    python -m rtseg_jax.measure_latency --device=android --adapt_from=latency/host --out=latency/phone \
+        --width=1.0 --image_size=512,1024 --num_blocks=25 --num_networks=25
 """
 
 import json
@@ -16,14 +20,14 @@ from rich.progress import Progress
 
 from rtseg_jax.architecture import ArchSpec, NetworkSpec
 from rtseg_jax.errors import UserError
-from rtseg_jax.latency import sweep
+from rtseg_jax.latency import LatencyModel, sweep
 from rtseg_jax.latency.backends import BACKENDS, SWEEP_BACKENDS
 from rtseg_jax.latency.child import PROGRESS
 from rtseg_jax.latency.spec import LatencySpec
 
 DEFAULT = LatencySpec()
 
-OUT_DIR = flags.DEFINE_string("out_dir", None, "folder of measurements and predictor", required=True)
+OUT = flags.DEFINE_string("out", None, "folder of measurements, predictor and report", required=True)
 REQUEST = flags.DEFINE_string(
     "request", None, "JSON file with `network` or `archs`, and `latency`; replaces other flags"
 )
@@ -35,7 +39,11 @@ THREADS = flags.DEFINE_integer("threads", DEFAULT.threads, "threads of the runti
 IMAGE_SIZE = flags.DEFINE_list("image_size", [str(n) for n in DEFAULT.image_size], "height,width")
 NUM_BLOCKS = flags.DEFINE_integer("num_blocks", DEFAULT.num_blocks, "blocks to measure")
 NUM_NETWORKS = flags.DEFINE_integer("num_networks", DEFAULT.num_networks, "whole networks to measure")
+NUM_UNSEEN = flags.DEFINE_integer("num_unseen", DEFAULT.num_unseen, "whole networks to judge the predictor by")
 RUNS = flags.DEFINE_integer("runs", DEFAULT.runs, "runs of each model")
+ADAPT_FROM = flags.DEFINE_string(
+    "adapt_from", None, "sweep of another device, same search space: its predictor is adapted to 50 measurements or so"
+)
 SEED = flags.DEFINE_integer("seed", DEFAULT.seed, "seed of the sampled widths and paths")
 
 
@@ -43,7 +51,7 @@ def main(argv: list[str]) -> None:
     """Runs a sweep, or measures the networks of a request."""
     del argv
     try:
-        _main(Path(OUT_DIR.value), _request())
+        _main(Path(OUT.value), _request())
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -61,8 +69,9 @@ def _main(out_dir: Path, request: dict[str, Any]) -> None:
             archs = [ArchSpec.from_json(arch) for arch in request["archs"]]
             sweep.save_timings(sweep.measure_networks(archs, spec, report), out_dir / "timings.json")
             return
-        model = sweep.sweep(NetworkSpec(**_tuples(request["network"])), spec, out_dir, report)
-    print(sweep.summary(model))
+        base = LatencyModel.load(Path(ADAPT_FROM.value)) if ADAPT_FROM.value else None
+        result = sweep.sweep(NetworkSpec(**_tuples(request["network"])), spec, out_dir, report, base)
+    print(sweep.summary(result.model))
 
 
 def _request() -> dict[str, Any]:
@@ -73,7 +82,8 @@ def _request() -> dict[str, Any]:
     except ValueError as error:
         raise UserError(f"--image_size is {','.join(IMAGE_SIZE.value)}: it must be height,width") from error
     latency = {"device": DEVICE.value, "threads": THREADS.value, "image_size": image_size, "runs": RUNS.value}
-    latency |= {"num_blocks": NUM_BLOCKS.value, "num_networks": NUM_NETWORKS.value, "seed": SEED.value}
+    latency |= {"num_blocks": NUM_BLOCKS.value, "num_networks": NUM_NETWORKS.value, "num_unseen": NUM_UNSEEN.value}
+    latency |= {"seed": SEED.value}
     return {
         "network": {"num_classes": NUM_CLASSES.value, "width": WIDTH.value, "block": BLOCK.value},
         "latency": latency,

@@ -53,7 +53,7 @@ class Backend(Protocol):
 
     name: str
 
-    def build(self, subject: Subject, image_size: tuple[int, int]) -> Any:
+    def build(self, subject: Subject) -> Any:
         """The model of a block or network, with random weights, ready to be measured."""
 
     def digest(self, model: Any) -> str:
@@ -77,13 +77,13 @@ class BatchBackend(Backend, Protocol):
 class FileBackend:
     """What backends share whose models are TFLite files."""
 
-    def build(self, subject: Subject, image_size: tuple[int, int]) -> bytes:
+    def build(self, subject: Subject) -> bytes:
         """Converts a block or network; imports TensorFlow."""
         from rtseg_jax.export import tflite  # noqa: PLC0415  (fitting again must not need the converter)
         from rtseg_jax.export.spec import ExportSpec  # noqa: PLC0415
 
         logging.set_verbosity(logging.ERROR)  # the converter greets at every model
-        declared = subject.declare()
+        declared, image_size = subject.declare(), subject.image_size
         if isinstance(declared, Block):
             return tflite.convert_block(declared, image_size)
         variables = tflite.random_variables(declared, image_size)
@@ -95,6 +95,11 @@ class FileBackend:
 
 
 CARD_FIELDS = ("device", "backend", "runtime", "precision", "threads", "warmup", "runs", "statistic", "clock")
+"""What a backend tells of its figures."""
+
+SWEEP_FIELDS = (*CARD_FIELDS, "image_size", "graphs", "date", "noise")
+"""What must be known of a sweep for its predictor to be believed."""
+
 MODELLED = "modelled"
 """The statistic of figures that nobody measured."""
 

@@ -56,7 +56,7 @@ def _run(request: dict[str, Any], out_dir: Path, title: str) -> None:
     """Runs `measure_latency` on a request and shows its progress."""
     path = out_dir / "latency_request.json"
     path.write_text(json.dumps(request))
-    command = [sys.executable, "-m", "rtseg_jax.measure_latency", f"--request={path}", f"--out_dir={out_dir}"]
+    command = [sys.executable, "-m", "rtseg_jax.measure_latency", f"--request={path}", f"--out={out_dir}"]
     environment = {**os.environ, **accelerator_settings(request["latency"]["device"]), "TF_CPP_MIN_LOG_LEVEL": "2"}
     tail: collections.deque[str] = collections.deque(maxlen=TAIL_LINES)
     process = subprocess.Popen(

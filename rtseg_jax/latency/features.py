@@ -8,12 +8,11 @@ operations on its vector of kept counts, see `latency.pricing`.
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from rtseg_jax.architecture import graph
 from rtseg_jax.architecture.counts import all_kept, pixels
@@ -21,12 +20,14 @@ from rtseg_jax.architecture.graph import Block, Group, Op, Tensor
 
 WIDTH_FEATURES = (
     "conv_macs",  # full convolutions larger than 1×1
-    "conv_reads",  # elements that these gather; what is computed for output channels that pad a vector register
+    "conv_outputs",  # elements that these compute: whatever a tile costs besides its MACs
     "pointwise_macs",
+    "pointwise_outputs",
     "depthwise_macs",
     "transpose_macs",  # de-patching
     "attention_macs",  # Q·Kᵀ and the product with V
     "attention_scores",  # entries of the softmax
+    "transposed",  # elements brought into another order
     "elementwise",  # elements read by sums, products and copies
     "activation",  # elements of gelu and sigmoid
     "normalized",  # elements of layer norms
@@ -38,6 +39,14 @@ WIDTH_FEATURES = (
     "inner_channels",
     "output_channels",
 )
+TILINGS = ("conv", "pointwise", "depthwise")
+"""Kinds of operators whose output channels a device may compute in tiles of their own."""
+
+Tile = tuple[int, int]
+"""Channels that are computed at once: where all of them fit into the first number, and otherwise."""
+
+UNTILED = dict.fromkeys(TILINGS, (1, 1))
+
 CONTEXT_FEATURES = ("operators", "log_input_pixels", "log_output_pixels", "log_height", "log_stride", "log_kernel")
 
 
@@ -47,11 +56,11 @@ class Factor:
 
     Attributes:
       parts: groups and numbers.
-      tiled: whether the device computes whole tiles of these channels: outputs of convolutions.
+      tiling: one of `TILINGS` where the device computes whole tiles of these channels, else None.
     """
 
     parts: tuple[tuple[Group, int], ...]
-    tiled: bool = False
+    tiling: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,26 +87,25 @@ def block_terms(block: Block, image_size: tuple[int, int]) -> tuple[Term, ...]:
     return (*terms, Term("output_channels", 1, (_channels(block.output),)))
 
 
-def block_features(
-    block: Block, image_size: tuple[int, int], kept: Callable[[Group], Any] = all_kept, tile: int = 1
-) -> Float[Array, " f"]:
-    """Width features of a block (`WIDTH_FEATURES`), then its context features (`CONTEXT_FEATURES`).
+def width_features(
+    terms: Iterable[Term], kept: Callable[[Group], Any] = all_kept, tiles: Mapping[str, Tile] = UNTILED
+) -> list[Any]:
+    """Width features of a block, in the order of `WIDTH_FEATURES`.
 
     Args:
-      block: the declaration.
-      image_size: height and width of the network's input.
-      kept: kept indicators of a group, an integer or a traced scalar; features are differentiable in them.
-      tile: channels that the device computes at once; convolutions' outputs are rounded up to whole tiles.
+      terms: see `block_terms`.
+      kept: kept indicators of a group: a whole number, or a traced scalar in which features are differentiable.
+      tiles: of the device, by kind of operator.
     """
 
     def count(factor: Factor) -> Any:
         number = sum(kept(group) * number for group, number in factor.parts)
-        return round_up(number, tile) if factor.tiled else number
+        return number if factor.tiling is None else round_up(number, *tiles[factor.tiling])
 
     totals: dict[str, Any] = dict.fromkeys(WIDTH_FEATURES, 0.0)
-    for term in block_terms(block, image_size):
+    for term in terms:
         totals[term.feature] += term.coefficient * math.prod(map(count, term.factors))
-    return jnp.stack([jnp.float32(value) for value in (*totals.values(), *block_context(block, image_size))])
+    return list(totals.values())
 
 
 def block_context(block: Block, image_size: tuple[int, int]) -> tuple[float, ...]:
@@ -123,15 +131,20 @@ def operators(op: Op) -> int:
     return 2 if gelu or isinstance(op, graph.Gate) else 1
 
 
-def round_up(count: Any, tile: Any) -> Any:
-    """Rounds up to whole tiles; the gradient is that of the count, whose average slope it has."""
+def round_up(count: Any, small: Any, large: Any) -> Any:
+    """Channels that are computed for so many: whole tiles, see `Tile`.
+
+    The gradient is that of the count, whose average slope it has.
+    """
+    if isinstance(count, int):
+        return small if count <= small else -(-count // large) * large
     count = jnp.asarray(count, jnp.float32)
-    rounded = jnp.ceil(jax.lax.stop_gradient(count) / tile - 1e-4) * tile
-    return count + (rounded - jax.lax.stop_gradient(count))
+    exact = jax.lax.stop_gradient(count) - 1e-3  # a sum of masks in floating point may exceed what it counts
+    return count + (jnp.where(exact <= small, small, jnp.ceil(exact / large) * large) - jax.lax.stop_gradient(count))
 
 
-def _channels(tensor: Tensor, tiled: bool = False) -> Factor:
-    return Factor(tuple((group, group.unit) for group in tensor.groups), tiled)
+def _channels(tensor: Tensor, tiling: str | None = None) -> Factor:
+    return Factor(tuple((group, group.unit) for group in tensor.groups), tiling)
 
 
 def _priced(op: Op, image_size: tuple[int, int]) -> Iterator[Term]:
@@ -154,15 +167,15 @@ def _work(op: Op, image_size: tuple[int, int]) -> Iterator[Term]:
 @_work.register
 def _(op: graph.Conv, image_size: tuple[int, int]) -> Iterator[Term]:
     taps, area = op.kernel**2, pixels(op.output, image_size)
-    given, made = _channels(op.inputs[0]), _channels(op.output, tiled=True)
+    kind = "depthwise" if op.depthwise else "pointwise" if op.kernel == 1 else "conv"
+    given, made = _channels(op.inputs[0]), _channels(op.output, kind)
     if op.depthwise:
         yield Term("depthwise_macs", area * taps, (made,))
         yield Term("weights", taps, (made,))
     else:
-        yield Term("pointwise_macs" if op.kernel == 1 else "conv_macs", area * taps, (given, made))
+        yield Term(f"{kind}_macs", area * taps, (given, made))
+        yield Term(f"{kind}_outputs", area, (made,))
         yield Term("weights", taps, (given, made))
-        if op.kernel > 1:
-            yield Term("conv_reads", area * taps, (given,))
     if op.activation == "gelu":
         yield Term("activation", area, (_channels(op.output),))
 
@@ -170,7 +183,7 @@ def _(op: graph.Conv, image_size: tuple[int, int]) -> Iterator[Term]:
 @_work.register
 def _(op: graph.ConvTranspose, image_size: tuple[int, int]) -> Iterator[Term]:
     taps = op.stride**2
-    factors = (_channels(op.inputs[0]), _channels(op.output, tiled=True))
+    factors = (_channels(op.inputs[0]), _channels(op.output, "conv"))
     yield Term("transpose_macs", pixels(op.inputs[0], image_size) * taps, factors)
     yield Term("weights", taps, factors)
 
@@ -181,7 +194,7 @@ def _(op: graph.Attention, image_size: tuple[int, int]) -> Iterator[Term]:
     (heads,) = op.output.groups
     yield Term("attention_macs", 2 * tokens**2, (_channels(op.output),))
     yield Term("attention_scores", tokens**2, (Factor(((heads, 1),)),))
-    yield Term("elementwise", 4 * tokens, (_channels(op.output),))  # heads are brought to the front and back
+    yield Term("transposed", 4 * tokens, (_channels(op.output),))  # heads are brought to the front and back
 
 
 @_work.register
@@ -199,7 +212,7 @@ def _(op: graph.Gate, image_size: tuple[int, int]) -> Iterator[Term]:
 @_work.register
 def _(op: graph.Pool, image_size: tuple[int, int]) -> Iterator[Term]:
     feature = "pooled" if op.kind == "max" else "depthwise_macs"  # exported averages are depthwise convolutions
-    yield Term(feature, 9 * pixels(op.output, image_size), (_channels(op.output, tiled=True),))
+    yield Term(feature, 9 * pixels(op.output, image_size), (_channels(op.output, "depthwise"),))
 
 
 @_work.register

@@ -56,9 +56,9 @@ class JaxModule:
         self.device = jax.devices()[0]
         self._clock = clock
 
-    def build(self, subject: Subject, image_size: tuple[int, int]) -> Program:
+    def build(self, subject: Subject) -> Program:
         """Compiles a block or network with random weights."""
-        return self.compile(*module_function(subject.declare(), image_size, self.dtype))
+        return self.compile(*module_function(subject.declare(), subject.image_size, self.dtype))
 
     def compile(self, function: Callable[..., Any], *arguments: Any) -> Program:
         """Compiles a function of arrays for the device, and puts its arguments there."""

@@ -12,11 +12,9 @@ from rtseg_jax.architecture import declare, declare_spec
 from rtseg_jax.errors import UserError
 from rtseg_jax.latency.backends import Timing
 from rtseg_jax.latency.fitting import Measured
-from rtseg_jax.latency.sampling import resize_block
-from rtseg_jax.latency.subjects import Subject
+from rtseg_jax.latency.subjects import Subject, resize_block
 
 CONDITIONS = ("device", "backend", "runtime", "precision", "threads", "statistic", "clock")
-UNRECORDED = "not recorded"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,17 +31,16 @@ class Origin:
 
 
 class Measurements:
-    """The measurements of one device, runtime and image size in a file that may hold those of others.
+    """The measurements of one device and runtime in a file that may hold those of others.
 
     Attributes:
       path: of the file.
       card: of the backend; what it says of device, runtime, precision and threads belongs to the identity of a row.
-      image_size: height and width of the networks' input.
     """
 
-    def __init__(self, path: Path, card: Mapping[str, Any], image_size: tuple[int, int]):
-        self.path, self.card, self.image_size = path, card, image_size
-        self._conditions = {**{name: card[name] for name in CONDITIONS}, "image_size": list(image_size)}
+    def __init__(self, path: Path, card: Mapping[str, Any]):
+        self.path, self.card = path, card
+        self._conditions = {name: card[name] for name in CONDITIONS}
         self._rows = {row["key"]: row for row in read_rows(path)}
 
     def key(self, subject: Subject) -> str:
@@ -69,12 +66,11 @@ class Measurements:
     def full_card(self, subjects: list[Subject]) -> dict[str, Any]:
         """The card, with what the rows of these subjects say: hash of all their graphs, dates, noise."""
         rows = [self._rows[key] for key in dict.fromkeys(map(self.key, subjects)) if key in self._rows]
-        graphs = [row["graph"] for row in rows if "graph" in row]  # older versions recorded none
-        dates = sorted(row["date"] for row in rows if "date" in row) or [UNRECORDED]
-        digest = hashlib.sha256("\n".join(graphs).encode()).hexdigest()
+        dates = sorted(row["date"] for row in rows)
+        digest = hashlib.sha256("\n".join(row["graph"] for row in rows).encode()).hexdigest()
         return {
             **self.card,
-            "graphs": f"{digest} over {len(graphs)} of {len(rows)} models" if graphs else UNRECORDED,
+            "graphs": f"{digest} over {len(rows)} models",
             "date": dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}",
             "noise": statistics.median(row["timing"]["noise"] for row in rows),
         }
@@ -88,10 +84,11 @@ class Measurements:
         named = {(spec, b.name): b for spec in supernets for b in declare(spec).plain_blocks}
         return Measured(
             blocks=[resize_block(named[s.arch.network, s.block or ""], s.arch.widths) for s, _ in blocks],
+            block_sizes=[subject.image_size for subject, _ in blocks],
             block_ms=[ms for _, ms in blocks],
             networks=[declare_spec(subject.arch) for subject, _ in networks],
+            network_sizes=[subject.image_size for subject, _ in networks],
             network_ms=[ms for _, ms in networks],
-            image_size=self.image_size,
         )
 
 

@@ -1,6 +1,6 @@
 """The latency model S(·): features of blocks to milliseconds.
 
-    log S = a·log R + M(log widths, log R, context)
+    log S = a·log R + M(log widths, log R, context) + log g
 
 `R` is a *rough* latency: a sum of features, each at a non-negative rate in milliseconds, so that a few dozen measured
 blocks are enough. `M` is the paper's perceptron of five fully connected layers, which learns what the rough latency
@@ -8,12 +8,15 @@ gets wrong. Its weights on the path from widths to the output are non-negative a
 predicted latency never falls when a width grows, whatever was learned. Non-negative weights and ReLU alone would make
 `M` convex; half of the units use the reflected −ReLU(−x) (Runje and Shankaranarayana, 2023).
 
+`g` is 1, or the gain of the block's type on a device that the predictor was adapted to, see `latency.adapting`.
+
 Outside of what was measured the inputs of `M` are held at the nearest measured value, and `a·log R` extrapolates;
 `a` and every rate are bounded below by a small positive number, so the gradient never dies.
 """
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,14 +29,12 @@ from jaxtyping import Array, Float
 from rtseg_jax.architecture import Block
 from rtseg_jax.errors import UserError
 from rtseg_jax.files import write_text
-from rtseg_jax.latency.backends import CARD_FIELDS, unit_of
-from rtseg_jax.latency.features import CONTEXT_FEATURES, WIDTH_FEATURES, block_context
+from rtseg_jax.latency.backends import SWEEP_FIELDS, unit_of
+from rtseg_jax.latency.features import CONTEXT_FEATURES, TILINGS, WIDTH_FEATURES, Tile, block_context
 
 ROUGH_FEATURES = WIDTH_FEATURES.index("weights") + 1  # widths by themselves cost nothing
 SLOPE_FLOOR = 0.2  # of `a`
-VERSION = 2
-CARD_FIELDS_BY_VERSION = {1: CARD_FIELDS, 2: (*CARD_FIELDS, "graphs", "date", "noise")}
-"""Files of the first version do not tell what exactly was measured, and when; they are read all the same."""
+VERSION = 3
 
 Params = Mapping[str, Any]
 Data = Array | np.ndarray
@@ -47,18 +48,30 @@ class LatencyModel:
       arrays: everything that was fitted, as a tree of float32 arrays.
       kinds: types of blocks that were measured; any other one is priced by the rough latency's correction alone.
       card: what the figures mean, see `Backend.card`, with the image size.
-      errors: held-out errors of the fit.
+      errors: of predictions for what the fit has not seen, see `accuracy.error_figures`, by what that is.
     """
 
     arrays: Params
     kinds: tuple[str, ...]
     card: Mapping[str, Any]
-    errors: Mapping[str, float]
+    errors: Mapping[str, Mapping[str, float]]
+
+    @property
+    def tiles(self) -> dict[str, Tile]:
+        """Tiles of the device."""
+        return {
+            name: (int(small), int(large)) for name, (small, large) in zip(TILINGS, self.arrays["tiles"], strict=True)
+        }
 
     @property
     def unit(self) -> str:
         """What to call its milliseconds: those of a device that is a formula are modelled."""
         return unit_of(self.card)
+
+    def interval(self, ms: float) -> tuple[float, float]:
+        """What 90 % of networks that are predicted at `ms` lie between, if they are of the kind that was measured."""
+        factor = math.exp(float(self.arrays["spread"]))
+        return ms / factor, ms * factor
 
     def save(self, path: Path) -> None:
         """Writes the file whole or not at all."""
@@ -90,16 +103,15 @@ class LatencyModel:
             raise UserError(f"{path}: no such file; measure_latency writes it") from error
         except (json.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
             raise UserError(f"{path}: not a latency predictor ({error}); run measure_latency again") from error
-        if version not in CARD_FIELDS_BY_VERSION or same != (WIDTH_FEATURES, CONTEXT_FEATURES):
+        if version != VERSION or same != (WIDTH_FEATURES, CONTEXT_FEATURES):
             raise UserError(f"{path}: written by another version; run measure_latency again, it keeps the measurements")
-        check_card(model.card, str(path), version)
+        check_card(model.card, str(path))
         return model
 
 
-def check_card(card: Mapping[str, Any], where: str, version: int = VERSION) -> None:
+def check_card(card: Mapping[str, Any], where: str) -> None:
     """Raises `UserError` where a card leaves open what was measured."""
-    fields = (*CARD_FIELDS_BY_VERSION[version], "image_size")
-    missing = [field for field in fields if card.get(field) in (None, "")]
+    missing = [field for field in SWEEP_FIELDS if card.get(field) in (None, "")]
     if missing:
         raise UserError(f"{where}: the card of the measurements has no {', '.join(missing)}; measure again")
 
@@ -122,7 +134,8 @@ def predict_blocks(params: Params, widths: Float[Data, "g f"], context: Float[Da
     slope = SLOPE_FLOOR + jax.nn.softplus(params["slope"])
     correction = perceptron(params["layers"], inputs, _clipped(params["context"], context))
     center = params["center"]
-    return jnp.exp(center + slope * (log_rough - center) + correction)
+    gain = 1.0 + context[:, len(CONTEXT_FEATURES) :] @ (params["gains"] - 1.0)
+    return gain * jnp.exp(center + slope * (log_rough - center) + correction)
 
 
 def rough(params: Params, widths: Float[Data, "g f"], context: Float[Data, "g c"]) -> Float[Data, " g"]:

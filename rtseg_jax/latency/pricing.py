@@ -1,9 +1,9 @@
 """Predicted latency of whole networks, differentiable in kept counts and path weights.
 
-    T = α·Σ_b w_b·S_b + Σ_t r_t·Σ_b w_b·F_bt + δ
+    T = α·Σ_b w_b·S_b + Σ_t r_t·Σ_b w_b·F_bt
 
 `w_b` is 1, or the weight of the path that block `b` is. The second sum prices what separately measured blocks do not
-show: weights that are no longer in the cache, memory traffic, and the runtime's work per operator. All coefficients
+show: features that are no longer in the cache, by memory traffic, and the runtime's work per operator. All coefficients
 are non-negative.
 """
 
@@ -17,13 +17,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from rtseg_jax.architecture import PATHS, ArchSpec, Group, Network, declare_spec
-from rtseg_jax.latency.features import WIDTH_FEATURES, Factor, Term, block_terms, round_up
+from rtseg_jax.latency.features import CONTEXT_FEATURES, TILINGS, WIDTH_FEATURES, Factor, Term, block_terms, round_up
 from rtseg_jax.latency.predictor import Data, LatencyModel, Params, context_of, predict_blocks
 
 NetworkLatency = Callable[[Mapping[str, jax.Array], Mapping[str, jax.Array]], jax.Array]
 """(kept indicators by group, weights of skip, lir and mhsa by mixed block) → milliseconds."""
 
-BETWEEN_TERMS = ("traffic", "weights", "operators")
 BOTH = (0.0, 1.0, 1.0)
 
 
@@ -35,7 +34,7 @@ class FeatureTable:
       groups: names of the groups, in the order of the vector.
       sizes: full size of each.
       counts: the factors as combinations of groups.
-      tiled: which factors are rounded up to tiles.
+      tilings: which tiles each factor is rounded up to, as an index into `TILINGS`; one past the last for none.
       left, right: factors of each term; one past the last factor stands for the number 1.
       coefficients: of each term.
       slots: where each term is added, `block · features + feature`.
@@ -45,17 +44,19 @@ class FeatureTable:
     groups: tuple[str, ...]
     sizes: np.ndarray
     counts: np.ndarray
-    tiled: np.ndarray
+    tilings: np.ndarray
     left: np.ndarray
     right: np.ndarray
     coefficients: np.ndarray
     slots: np.ndarray
     blocks: int
 
-    def __call__(self, kept: Float[Array, " n"], tile: Float[Array, ""]) -> Float[Array, "g f"]:
-        """Features of every block; `kept` in the order of `groups`."""
+    def __call__(self, kept: Float[Array, " n"], tiles: Float[Array, "t 2"]) -> Float[Array, "g f"]:
+        """Features of every block; `kept` in the order of `groups`, a row of `tiles` for each of `TILINGS`."""
         exact = jnp.matmul(jnp.asarray(self.counts), kept, precision="highest")  # counts must survive accelerators
-        counts = jnp.concatenate([jnp.where(self.tiled, round_up(exact, tile), exact), jnp.ones(1)])
+        small, large = jnp.concatenate([tiles, jnp.ones((1, 2))])[self.tilings].T
+        tiled = jnp.where(self.tilings < len(TILINGS), round_up(exact, small, large), exact)
+        counts = jnp.concatenate([tiled, jnp.ones(1)])
         terms = jnp.asarray(self.coefficients) * counts[self.left] * counts[self.right]
         sums = jax.ops.segment_sum(terms, self.slots, self.blocks * len(WIDTH_FEATURES))
         return sums.reshape(self.blocks, len(WIDTH_FEATURES))
@@ -82,7 +83,7 @@ def feature_table(terms_by_block: list[tuple[Term, ...]]) -> FeatureTable:
         groups=tuple(group.name for group in groups),
         sizes=np.asarray([group.size for group in groups], np.float32),
         counts=counts,
-        tiled=np.asarray([factor.tiled for factor in factors]),
+        tilings=np.asarray([(*TILINGS, None).index(factor.tiling) for factor in factors]),
         left=left,
         right=right,
         coefficients=np.asarray([term.coefficient for _, term in terms], np.float32),
@@ -113,7 +114,7 @@ def network_latency(network: Network, image_size: tuple[int, int], model: Latenc
 
     def latency(kept: Mapping[str, jax.Array], weights: Mapping[str, jax.Array]) -> jax.Array:
         counts = [kept.get(name, size) for name, size in zip(table.groups, table.sizes, strict=True)]
-        widths = table(jnp.stack([jnp.float32(count) for count in counts]), model.arrays["tile"])
+        widths = table(jnp.stack([jnp.float32(count) for count in counts]), model.arrays["tiles"])
         given = [jnp.asarray(weights.get(name, BOTH), jnp.float32) for name in mixed]
         return total_latency(model.arrays, widths, jnp.asarray(context), jnp.concatenate([jnp.ones(1), *given])[rows])
 
@@ -123,6 +124,25 @@ def network_latency(network: Network, image_size: tuple[int, int], model: Latenc
 def arch_latency(arch: ArchSpec, image_size: tuple[int, int], model: LatencyModel) -> float:
     """Predicted milliseconds of a decided network."""
     return float(network_latency(declare_spec(arch), image_size, model)({}, {}))
+
+
+def latency_by_part(arch: ArchSpec, image_size: tuple[int, int], model: LatencyModel) -> dict[str, float]:
+    """Where the predicted milliseconds of a decided network go: its parts in order, then what lies between blocks.
+
+    Stages of the segment branch are parts of their own; the parts add up to `arch_latency`.
+    """
+    blocks = declare_spec(arch).plain_blocks
+    table = feature_table([block_terms(block, image_size) for block in blocks])
+    widths = table(jnp.asarray(table.sizes), model.arrays["tiles"])
+    context = jnp.asarray([context_of(block, image_size, model.kinds) for block in blocks], jnp.float32)
+    block_ms = predict_blocks(model.arrays, widths, context)
+    own, *between = np.asarray(model.arrays["network"], np.float64)
+    parts: dict[str, float] = {}
+    for block, ms in zip(blocks, np.asarray(block_ms, np.float64), strict=True):
+        part = block.name.split("_")[0]  # detail_1_2 and stage16_down_1 belong to detail and stage16
+        parts[part] = parts.get(part, 0.0) + own * ms
+    columns = network_columns(block_ms, widths, context, jnp.ones(len(blocks)))
+    return {**parts, "between blocks": float(np.asarray(columns[1:], np.float64) @ np.asarray(between))}
 
 
 def total_latency(
@@ -136,7 +156,6 @@ def total_latency(
 def network_columns(
     block_ms: Float[Data, " g"], widths: Float[Data, "g f"], context: Float[Data, "g c"], weights: Float[Data, " g"]
 ) -> list[Any]:
-    """Σ S_b, then the sums of what lies between blocks, then 1: the columns that `params["network"]` weighs."""
-    between = [widths[:, WIDTH_FEATURES.index(name)] for name in BETWEEN_TERMS[:2]]
-    sums = [weights @ column for column in (block_ms, *between, context[:, 0])]
-    return [*sums, sums[0] * 0 + 1]
+    """Σ S_b, then traffic and operators of the network: the columns that `params["network"]` weighs."""
+    traffic, operators = widths[:, WIDTH_FEATURES.index("traffic")], context[:, CONTEXT_FEATURES.index("operators")]
+    return [weights @ column for column in (block_ms, traffic, operators)]

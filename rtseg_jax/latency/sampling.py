@@ -1,25 +1,20 @@
 """Which blocks and networks a sweep measures: seeded samples of the search space."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from rtseg_jax.architecture import MIXED, PATHS, ArchSpec, Block, Group, Network, NetworkSpec, Tensor, declare
+from rtseg_jax.architecture import MIXED, PATHS, ArchSpec, Block, Group, Network, NetworkSpec, declare
+from rtseg_jax.latency.subjects import Size, Subject, block_subject
 
+SCALES = (0.5, 1.25, 0.75)
+"""Of the image's sides, for blocks that show what another resolution costs."""
 
-def resize_block(block: Block, widths: Mapping[str, int]) -> Block:
-    """The block with other sizes for some of its groups."""
-
-    def resized(tensor: Tensor) -> Tensor:
-        groups = tuple(dataclasses.replace(g, size=widths.get(g.name, g.size)) for g in tensor.groups)
-        return dataclasses.replace(tensor, groups=groups)
-
-    ops = (
-        dataclasses.replace(op, inputs=tuple(map(resized, op.inputs)), output=resized(op.output)) for op in block.ops
-    )
-    return dataclasses.replace(block, ops=tuple(ops))
+OTHER_RESOLUTION = 5  # one visit in so many has one of these scales
+SIDE_MULTIPLE = 32  # of scaled sides: the coarsest feature map has no part of a pixel
 
 
 def block_groups(block: Block) -> tuple[Group, ...]:
@@ -28,18 +23,28 @@ def block_groups(block: Block) -> tuple[Group, ...]:
     return tuple(dict.fromkeys(group for tensor in tensors for group in tensor.groups if group.searched))
 
 
-def sample_blocks(network: Network, number: int, seed: int) -> list[tuple[str, dict[str, int]]]:
-    """(Name of a block, widths) pairs: all types of blocks in turn, at full, smallest and random widths."""
+def sample_blocks(spec: NetworkSpec, image_size: Size, number: int, seed: int) -> list[Subject]:
+    """Blocks of all types in turn, at full, smallest and random widths; some of them at other resolutions."""
     generator = np.random.default_rng(seed)
-    turns = {kind: _endless(places, generator) for kind, places in _places(network).items()}
-    result: list[tuple[str, dict[str, int]]] = []
+    turns = {kind: _endless(places, generator) for kind, places in _places(declare(spec)).items()}
+    scales = itertools.cycle(SCALES)
+    result: list[Subject] = []
     for index in range(number):
         visit, turn = divmod(index, len(turns))
         block = next(list(turns.values())[turn])
         # Of each type the first is full, the second minimal: they bound what has to be interpolated.
         fixed = {0: 1.0, 1: 0.0}.get(visit)
-        result.append((block.name, {g.name: _width(g, generator, fixed) for g in block_groups(block)}))
+        widths = {g.name: _width(g, generator, fixed) for g in block_groups(block)}
+        other = visit % OTHER_RESOLUTION == OTHER_RESOLUTION - 1
+        size = scaled_size(image_size, next(scales)) if other else image_size
+        result.append(block_subject(spec, block.name, widths, size))
     return result
+
+
+def scaled_size(image_size: Size, scale: float) -> Size:
+    """An image size at a scale, in whole pixels of the coarsest feature map."""
+    height, width = (max(1, round(scale * side / SIDE_MULTIPLE)) * SIDE_MULTIPLE for side in image_size)
+    return height, width
 
 
 def _places(network: Network) -> dict[str, list[Block]]:
@@ -61,19 +66,27 @@ def _endless(places: list[Block], generator: np.random.Generator) -> Iterator[Bl
 
 
 def sample_networks(spec: NetworkSpec, number: int, seed: int) -> list[ArchSpec]:
-    """The supernet, its uniform scalings, and networks of random widths and paths, in turn."""
+    """The supernet, and random networks that shrink it as a whole or in each group by itself, in turns."""
     network = declare(spec)
     generator = np.random.default_rng([seed, 1])
-    groups, mixed = network.searched_groups, [block.name for block in network.mixed_blocks]
-    both = dict.fromkeys(mixed, MIXED)
-    result = [ArchSpec(spec, {group.name: group.size for group in groups}, both)]
-    while len(result) < number:
-        # Half of the networks shrink as a whole, as decided ones do; the others in each group by itself.
-        together = generator.uniform(0.1, 1.0) if len(result) % 2 else None
-        widths = {group.name: _width(group, generator, together) for group in groups}
-        paths = {name: PATHS[generator.integers(len(PATHS))] for name in mixed}
-        result.append(living(network, ArchSpec(spec, widths, both if len(result) % 4 == 3 else paths)))
-    return result
+    both = {block.name: MIXED for block in network.mixed_blocks}
+    supernet = ArchSpec(spec, {group.name: group.size for group in network.searched_groups}, both)
+    return [supernet, *(_random_network(spec, network, index, generator) for index in range(1, number))]
+
+
+def sample_unseen_networks(spec: NetworkSpec, number: int, seed: int) -> list[ArchSpec]:
+    """Random networks of the same kind, none of which `sample_networks` gives with this seed."""
+    network = declare(spec)
+    generator = np.random.default_rng([seed, 2])
+    return [_random_network(spec, network, index, generator) for index in range(number)]
+
+
+def _random_network(spec: NetworkSpec, network: Network, index: int, generator: np.random.Generator) -> ArchSpec:
+    """One in two shrinks as a whole, as decided networks do; one in four runs both operators of its mixed blocks."""
+    together = generator.uniform(0.1, 1.0) if index % 2 else None
+    widths = {group.name: _width(group, generator, together) for group in network.searched_groups}
+    paths = {block.name: PATHS[generator.integers(len(PATHS))] for block in network.mixed_blocks}
+    return living(network, ArchSpec(spec, widths, dict.fromkeys(paths, MIXED) if index % 4 == 3 else paths))
 
 
 def living(network: Network, arch: ArchSpec) -> ArchSpec:

@@ -14,6 +14,7 @@ class LatencySpec:
       threads: of the runtime.
       num_blocks: blocks that are measured on their own; all places of the network are visited in turn.
       num_networks: whole networks that are measured to price what lies between blocks.
+      num_unseen: whole networks that the predictor is judged by, measured besides.
       runs: measured runs of each model at least; very short models are repeated more.
       image_size: height and width at which latency counts.
       seed: of the sampled widths and paths.
@@ -25,6 +26,7 @@ class LatencySpec:
     threads: int = 1
     num_blocks: int = 120
     num_networks: int = 16
+    num_unseen: int = 8
     runs: int = 15
     image_size: tuple[int, int] = (512, 1024)
     seed: int = 0
@@ -35,6 +37,8 @@ class LatencySpec:
         for name in ("threads", "num_blocks", "num_networks", "runs"):
             if getattr(self, name) < 1:
                 raise UserError(f"latency.{name} is {getattr(self, name)}: it must be at least 1")
+        if self.num_unseen < 0:
+            raise UserError(f"latency.num_unseen is {self.num_unseen}: it must not be negative")
         if len(self.image_size) != 2 or min(self.image_size) < 1:
             raise UserError(f"latency.image_size is {self.image_size}: it must be (height, width)")
         if self.target_ms is None and self.target_fraction is None:

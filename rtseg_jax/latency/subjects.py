@@ -1,11 +1,13 @@
-"""What is measured: a block of a supernet, or a whole network."""
+"""What is measured: a block of a supernet, or a whole network, at an image size."""
 
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from rtseg_jax.architecture import ArchSpec, Block, Network, NetworkSpec, declare, declare_spec
-from rtseg_jax.latency.sampling import resize_block
+from rtseg_jax.architecture import ArchSpec, Block, Network, NetworkSpec, Tensor, declare, declare_spec
+
+Size = tuple[int, int]
+"""Height and width of the network's input."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,20 +16,22 @@ class Subject:
 
     Attributes:
       arch: the network's architecture; of a block only `network` and the widths of its own groups.
+      image_size: height and width of the network's input.
       block: name of the block in the supernet.
     """
 
     arch: ArchSpec
+    image_size: Size
     block: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain values."""
-        return {"arch": self.arch.to_json(), "block": self.block}
+        return {"arch": self.arch.to_json(), "image_size": list(self.image_size), "block": self.block}
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> "Subject":
         """Inverse of `to_json`."""
-        return Subject(ArchSpec.from_json(value["arch"]), value["block"])
+        return Subject(ArchSpec.from_json(value["arch"]), tuple(value["image_size"]), value["block"])
 
     def declare(self) -> Block | Network:
         """The declaration at the measured widths."""
@@ -37,6 +41,19 @@ class Subject:
         return resize_block(blocks[self.block], self.arch.widths)
 
 
-def block_subject(spec: NetworkSpec, block: str, widths: Mapping[str, int]) -> Subject:
+def block_subject(spec: NetworkSpec, block: str, widths: Mapping[str, int], image_size: Size) -> Subject:
     """A block of the supernet of `spec` at some widths."""
-    return Subject(ArchSpec(spec, widths, {}), block)
+    return Subject(ArchSpec(spec, widths, {}), image_size, block)
+
+
+def resize_block(block: Block, widths: Mapping[str, int]) -> Block:
+    """The block with other sizes for some of its groups."""
+
+    def resized(tensor: Tensor) -> Tensor:
+        groups = tuple(dataclasses.replace(g, size=widths.get(g.name, g.size)) for g in tensor.groups)
+        return dataclasses.replace(tensor, groups=groups)
+
+    ops = (
+        dataclasses.replace(op, inputs=tuple(map(resized, op.inputs)), output=resized(op.output)) for op in block.ops
+    )
+    return dataclasses.replace(block, ops=tuple(ops))

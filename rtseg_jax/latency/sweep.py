@@ -1,50 +1,121 @@
 """Measuring blocks and networks. Backends of TFLite files import TensorFlow: run it in a child process."""
 
+import dataclasses
 import datetime
+import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rtseg_jax.architecture import ArchSpec, NetworkSpec, declare
+from rtseg_jax.architecture import ArchSpec, NetworkSpec, declare_spec
+from rtseg_jax.latency.accuracy import Point, error_figures
+from rtseg_jax.latency.adapting import adapt
 from rtseg_jax.latency.backends import Backend, BatchBackend, Timing, make_backend, merge
-from rtseg_jax.latency.fitting import fit
+from rtseg_jax.latency.fitting import Fit, Measured, fit
 from rtseg_jax.latency.measurements import Measurements, Origin
 from rtseg_jax.latency.predictor import LatencyModel
-from rtseg_jax.latency.sampling import sample_blocks, sample_networks
+from rtseg_jax.latency.pricing import arch_latency
+from rtseg_jax.latency.sampling import sample_blocks, sample_networks, sample_unseen_networks
 from rtseg_jax.latency.spec import LatencySpec
-from rtseg_jax.latency.subjects import Subject, block_subject
+from rtseg_jax.latency.subjects import Subject
 
 ROUNDS = 3  # models take turns, so that a slow minute of the machine hits all of them alike
 BATCH = 8  # models that take turns
+UNSEEN = "unseen networks"
+LEFT_OUT = "networks left out one at a time"
 
 Report = Callable[[int, int, str], None]
 """(models done, models in all, what comes next)."""
 
+Points = Mapping[str, Sequence[Point]]
+"""Predictions for what was held out, by what that is."""
 
-def sweep(network_spec: NetworkSpec, spec: LatencySpec, out_dir: Path, report: Report) -> LatencyModel:
-    """Measures what is missing in `out_dir/measurements.jsonl`, fits, and writes `out_dir/predictor.json`."""
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """A finished sweep: the predictor, and what it says of blocks and of networks that it has not seen."""
+
+    model: LatencyModel
+    blocks: Points
+    networks: Points
+
+
+def sweep(
+    network_spec: NetworkSpec, spec: LatencySpec, out_dir: Path, report: Report, base: LatencyModel | None = None
+) -> Sweep:
+    """Measures what is missing in `out_dir/measurements.jsonl`, fits, and writes `out_dir/predictor.json`.
+
+    Where there is a predictor of another device to begin with, `base`, it is adapted: few measurements are enough.
+    """
     out_dir.mkdir(parents=True, exist_ok=True)
     backend = backend_of(spec)
-    measurements = Measurements(out_dir / "measurements.jsonl", card_of(backend, spec), spec.image_size)
-    subjects = sweep_subjects(network_spec, spec)
-    missing = [subject for subject in subjects if subject not in measurements]
-    done = len(subjects) - len(missing)
-    for subject, timing, origin in measure(
-        backend, missing, spec.image_size, lambda n, text: report(done + n, len(subjects), text)
-    ):
-        measurements.append(subject, timing, origin)
-    report(len(subjects), len(subjects), "fitting")
-    model = fit(measurements.measured(subjects), measurements.full_card(subjects), spec.seed)
-    model.save(out_dir / "predictor.json")
-    return model
+    measurements = Measurements(out_dir / "measurements.jsonl", card_of(backend, spec))
+    subjects, unseen = sweep_subjects(network_spec, spec), unseen_subjects(network_spec, spec)
+    measure_missing(backend, measurements, [*subjects, *unseen], report)
+    seen = measurements.measured(subjects)
+    card = measurements.full_card(subjects)
+    fitted = fit(seen, card, spec.seed) if base is None else adapt(base, seen, card)
+    result = judged(fitted, seen, unseen, measurements)
+    result.model.save(out_dir / "predictor.json")
+    return result
 
 
 def sweep_subjects(network_spec: NetworkSpec, spec: LatencySpec) -> list[Subject]:
-    """Everything that a sweep measures, in order."""
-    blocks = sample_blocks(declare(network_spec), spec.num_blocks, spec.seed)
-    networks = sample_networks(network_spec, spec.num_networks, spec.seed)
-    return [*(block_subject(network_spec, *block) for block in blocks), *map(Subject, networks)]
+    """Everything that a predictor is fitted to, in order of measurement."""
+    archs = sample_networks(network_spec, spec.num_networks, spec.seed)
+    blocks = sample_blocks(network_spec, spec.image_size, spec.num_blocks, spec.seed)
+    return [*blocks, *(Subject(arch, spec.image_size) for arch in archs)]
+
+
+def unseen_subjects(network_spec: NetworkSpec, spec: LatencySpec) -> list[Subject]:
+    """Networks that it is judged by."""
+    archs = sample_unseen_networks(network_spec, spec.num_unseen, spec.seed)
+    return [Subject(arch, spec.image_size) for arch in archs]
+
+
+def measure_missing(backend: Backend, measurements: Measurements, subjects: list[Subject], report: Report) -> None:
+    """Measures those of the subjects that are not among the measurements."""
+    missing = [subject for subject in subjects if subject not in measurements]
+    # A network counts as many blocks, so that what is left tells how long it takes.
+    ahead = [0, *itertools.accumulate(map(_blocks, missing))]
+    total = sum(map(_blocks, subjects))
+    start = total - ahead[-1]
+    for subject, timing, origin in measure(backend, missing, lambda n, text: report(start + ahead[n], total, text)):
+        measurements.append(subject, timing, origin)
+    report(total, total, "fitting")
+
+
+def _blocks(subject: Subject) -> int:
+    return 1 if subject.block else len(declare_spec(subject.arch).plain_blocks)
+
+
+def judged(fitted: Fit, seen: Measured, unseen: Sequence[Subject], measurements: Measurements) -> Sweep:
+    """The model with the errors of everything that was held out, and these predictions."""
+
+    def network_point(name: str, predicted: float, measured: float) -> Point:
+        return Point(name, "network", measured, predicted, *fitted.model.interval(predicted))
+
+    blocks = {
+        name: [
+            Point(seen.blocks[i].name, seen.blocks[i].kind, seen.block_ms[i], float(ms))
+            for i, ms in zip(held_out.indices, held_out.ms, strict=True)
+        ]
+        for name, held_out in fitted.blocks.items()
+    }
+    left_out = zip(fitted.networks, seen.network_ms, strict=True)
+    networks = {LEFT_OUT: [network_point(f"network {i}", float(ms), t) for i, (ms, t) in enumerate(left_out)]}
+    if unseen:
+        networks[UNSEEN] = [
+            network_point(
+                subject.arch.digest,
+                arch_latency(subject.arch, subject.image_size, fitted.model),
+                measurements.timing(subject).ms,
+            )
+            for subject in unseen
+        ]
+    errors = {name: error_figures(points) for name, points in (blocks | networks).items()}
+    return Sweep(dataclasses.replace(fitted.model, errors=errors), blocks, networks)
 
 
 def measure_networks(archs: list[ArchSpec], spec: LatencySpec, report: Report) -> list[Timing]:
@@ -52,13 +123,13 @@ def measure_networks(archs: list[ArchSpec], spec: LatencySpec, report: Report) -
     backend, models = backend_of(spec), []
     for number, arch in enumerate(archs):
         report(number, len(archs), f"building {arch.digest}")
-        models.append(backend.build(Subject(arch), spec.image_size))
+        models.append(backend.build(Subject(arch, spec.image_size)))
     report(len(archs), len(archs), "measuring")
     return in_turns(backend, models)
 
 
 def measure(
-    backend: Backend, subjects: list[Subject], image_size: tuple[int, int], report: Callable[[int, str], None]
+    backend: Backend, subjects: list[Subject], report: Callable[[int, str], None]
 ) -> Iterator[tuple[Subject, Timing, Origin]]:
     """Builds and measures, a batch at a time."""
     for start in range(0, len(subjects), BATCH):
@@ -66,7 +137,7 @@ def measure(
         models: list[Any] = []
         for subject in batch:
             report(start + len(models), subject.block or "whole network")
-            models.append(backend.build(subject, image_size))
+            models.append(backend.build(subject))
         date = datetime.datetime.now(datetime.UTC).date().isoformat()
         origins = [Origin(backend.digest(model), date) for model in models]
         yield from zip(batch, in_turns(backend, models), origins, strict=True)
@@ -93,13 +164,14 @@ def card_of(backend: Backend, spec: LatencySpec) -> dict[str, Any]:
 
 
 def summary(model: LatencyModel) -> str:
-    """Held-out errors in one line."""
-    errors = {name: f"{100 * value:.1f} %" for name, value in model.errors.items()}
-    return (
-        f"{model.unit} of {model.card['device']}; held-out error: blocks {errors['block_mean']} on average "
-        f"({errors['block_median']} median, {errors['block_max']} at most), "
-        f"networks {errors['network_mean']} ({errors['network_max']} at most)"
-    )
+    """Held-out errors in a few lines."""
+    lines = [f"{model.unit} of {model.card['device']}; relative errors of predictions for what was held out:"]
+    for name, figures in model.errors.items():
+        text = f"{100 * figures['mape']:.1f} % on average, {100 * figures['max']:.1f} % at most"
+        if "coverage" in figures:
+            text += f", {100 * figures['within_5']:.0f} % within ±5 %"
+        lines.append(f"  {name}: {text}")
+    return "\n".join(lines)
 
 
 def save_timings(timings: list[Timing], path: Path) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fake_phone import FOLDER, LOCKED, OTHER, PIXEL, PRINTS, FakePhone
 from synthetic import SPEC, block_ms, network_ms
@@ -13,6 +14,7 @@ from rtseg_jax.errors import UserError
 from rtseg_jax.latency import LatencyModel, LatencySpec, sweep
 from rtseg_jax.latency.android import COOLING_STEPS, Android, AndroidSettings, choose_phone, digest
 from rtseg_jax.latency.backends import ANDROID_DEVICES, BatchBackend, HostCpu, Timing, make_backend
+from rtseg_jax.latency.fitting import Fit
 from rtseg_jax.latency.measurements import read_rows
 from rtseg_jax.latency.subjects import Subject
 from rtseg_jax.latency.sweep import in_turns
@@ -209,12 +211,14 @@ def silent(done: int, total: int, text: str) -> None:
 
 
 def test_a_sweep_goes_on_after_its_phone_went_away(fake: FakePhone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(Android, "build", lambda self, subject, image_size: formula_model(subject))
-    monkeypatch.setattr(sweep, "fit", lambda measured, card, seed: LatencyModel({}, (), card, {}))
+    monkeypatch.setattr(Android, "build", lambda self, subject: formula_model(subject))
+    monkeypatch.setattr(
+        sweep, "fit", lambda measured, card, seed: Fit(LatencyModel({"spread": 0.0}, (), card, {}), {}, np.ones(1))
+    )
     monkeypatch.setattr(sweep, "ROUNDS", 2)
     monkeypatch.setattr(sweep, "BATCH", 4)
     fake.print(ECHO)
-    spec = LatencySpec(device="android", num_blocks=8, num_networks=1, image_size=(64, 128))
+    spec = LatencySpec(device="android", num_blocks=8, num_networks=1, num_unseen=0, image_size=(64, 128))
     setup = 1 + 3  # devices; model, system and chip for the card
     first_batch = 3 + 2 + 4 * 2 * 2  # the program; the models; temperature and run, for four models, twice
     fake.vanish_after(setup + first_batch + 2 + 4)
@@ -225,7 +229,7 @@ def test_a_sweep_goes_on_after_its_phone_went_away(fake: FakePhone, tmp_path: Pa
 
     fake.vanish_after(None)
     fake.forget()
-    model = sweep.sweep(SPEC, spec, tmp_path / "sweep", silent)
+    model = sweep.sweep(SPEC, spec, tmp_path / "sweep", silent).model
     rows = read_rows(tmp_path / "sweep" / "measurements.jsonl")
     assert rows[:4] == measured
     assert len(rows) == 9

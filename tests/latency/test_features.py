@@ -7,7 +7,16 @@ import pytest
 
 from rtseg_jax.architecture import Block, Group, NetworkSpec, Tensor, counts, declare
 from rtseg_jax.architecture.blocks import Builder, conv_block, lir_block, mhsa_block
-from rtseg_jax.latency.features import CONTEXT_FEATURES, WIDTH_FEATURES, block_context, block_features, block_terms
+from rtseg_jax.latency.features import (
+    CONTEXT_FEATURES,
+    TILINGS,
+    UNTILED,
+    WIDTH_FEATURES,
+    block_context,
+    block_terms,
+    round_up,
+    width_features,
+)
 from rtseg_jax.latency.pricing import feature_table
 
 SIZE = (33, 65)
@@ -20,8 +29,8 @@ def all_blocks() -> list[Block]:
 
 
 def named(block: Block, **settings: object) -> dict[str, float]:
-    values = np.asarray(block_features(block, (32, 64), **settings))  # type: ignore[arg-type]
-    return dict(zip((*WIDTH_FEATURES, *CONTEXT_FEATURES), values.tolist(), strict=True))
+    widths = width_features(block_terms(block, (32, 64)), **settings)  # type: ignore[arg-type]
+    return dict(zip((*WIDTH_FEATURES, *CONTEXT_FEATURES), (*widths, *block_context(block, (32, 64))), strict=True))
 
 
 def builder(kind: str) -> Builder:
@@ -33,7 +42,7 @@ def test_convolution_by_hand():
     found = named(conv_block(builder("conv"), x, Group("b", 10), 2))  # to 8 × 16
     expected = dict.fromkeys(found, 0.0) | {
         "conv_macs": 8 * 16 * 9 * 6 * 10,
-        "conv_reads": 8 * 16 * 9 * 6,
+        "conv_outputs": 8 * 16 * 10,
         "traffic": 16 * 32 * 6 + 8 * 16 * 10,
         "weights": 9 * 6 * 10,
         "input_channels": 6,
@@ -51,10 +60,22 @@ def test_convolution_by_hand():
 def test_tiles_round_outputs_up_and_nothing_else():
     x = Tensor("image", (Group("a", 6),), 2)
     block = conv_block(builder("conv"), x, Group("b", 10), 2)
-    plain, tiled = named(block), named(block, tile=16)
+    plain, tiled = named(block), named(block, tiles={**UNTILED, "conv": (16, 32)})
     changed = {name for name in plain if plain[name] != tiled[name]}
-    assert changed == {"conv_macs", "weights"}
+    assert changed == {"conv_macs", "conv_outputs", "weights"}
     assert tiled["conv_macs"] == 8 * 16 * 9 * 6 * 16
+    assert tiled["conv_outputs"] == 8 * 16 * 16
+    assert named(block, tiles={**UNTILED, "pointwise": (16, 16), "depthwise": (16, 16)}) == plain
+
+
+def test_tiles_by_hand():
+    """A device that computes 16 channels at once where they are all, 32 otherwise."""
+    for count, computed in {1: 16, 16: 16, 17: 32, 32: 32, 33: 64, 96: 96}.items():
+        assert round_up(count, 16, 32) == computed
+        assert float(round_up(jnp.float32(count), 16.0, 32.0)) == computed
+        assert float(round_up(jnp.float32(count + 1e-5), 16.0, 32.0)) == computed
+        assert float(jax.grad(lambda x: round_up(x, 16.0, 32.0))(jnp.float32(count))) == 1.0
+        assert round_up(count, 1, 1) == count
 
 
 def test_lir_by_hand():
@@ -73,6 +94,9 @@ def test_attention_by_hand():
     x = Tensor("x", (Group("stage", 4),), 8)  # 4 × 8 pixels, 2 × 4 = 8 tokens at patch 2
     found = named(mhsa_block(builder("mhsa"), x, patch=2, tokens=16, heads=2, head_width=8, hidden=32))
     assert found["conv_macs"] == 8 * 4 * 4 * 16
+    assert found["conv_outputs"] == 8 * 16
+    assert found["pointwise_outputs"] == 8 * (16 + 3 * 16 + 32 + 16)
+    assert found["transposed"] == 4 * 8 * 16
     assert found["transpose_macs"] == 8 * 4 * 16 * 4
     assert found["attention_macs"] == 2 * 8 * 8 * 16
     assert found["attention_scores"] == 8 * 8 * 2
@@ -88,7 +112,7 @@ def test_mac_features_add_up_to_the_counted_macs(block: Block):
         for op in block.ops
         if type(op).__name__ == "Pool" and op.kind == "average"  # exported as a convolution, not counted in tables
     )
-    found = float(np.asarray(block_features(block, SIZE), np.float64)[MACS].sum())
+    found = float(np.asarray(width_features(block_terms(block, SIZE)), np.float64)[MACS].sum())
     assert found == pytest.approx(counts.block_macs(block, SIZE) + pooled, rel=1e-6)
 
 
@@ -108,9 +132,10 @@ def test_table_equals_block_features_at_partial_widths(spec: NetworkSpec):
     vector = jnp.asarray(
         [order[name, size] for name, size in zip(table.groups, table.sizes.tolist(), strict=True)], jnp.float32
     )
-    found = np.asarray(table(vector, jnp.float32(8)))
+    tiles = {"conv": (8, 16), "pointwise": (4, 4), "depthwise": (16, 16)}
+    found = np.asarray(table(vector, jnp.asarray([tiles[tiling] for tiling in TILINGS], jnp.float32)))
     for row, block in zip(found, blocks, strict=True):
-        expected = block_features(block, SIZE, kept.__getitem__, tile=8)[: len(WIDTH_FEATURES)]
+        expected = width_features(block_terms(block, SIZE), kept.__getitem__, tiles)
         np.testing.assert_allclose(row, expected, rtol=1e-5, err_msg=block.name)
 
 
@@ -119,7 +144,8 @@ def test_features_never_fall_and_something_rises_with_every_group(block: Block):
     groups = {g for op in block.ops for t in (*op.inputs, op.output) for g in t.groups}
 
     def features(values: dict[str, jax.Array]) -> jax.Array:
-        return block_features(block, SIZE, lambda g: values.get(g.name, g.size))
+        terms = block_terms(block, SIZE)
+        return jnp.stack([jnp.float32(x) for x in width_features(terms, lambda g: values.get(g.name, g.size))])
 
     slopes = jax.jacobian(features)({g.name: jnp.float32(g.size) for g in groups})
     for name, slope in slopes.items():

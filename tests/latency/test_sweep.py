@@ -16,10 +16,11 @@ from rtseg_jax.latency.backends import Timing, make_backend, merge, timing_of
 from rtseg_jax.latency.child import measure_networks_in_child, run_sweep_in_child
 from rtseg_jax.latency.fitting import fit
 from rtseg_jax.latency.measurements import Measurements, Origin, read_rows
-from rtseg_jax.latency.sampling import block_groups, sample_blocks, sample_networks
+from rtseg_jax.latency.sampling import block_groups, sample_blocks, sample_networks, sample_unseen_networks
 from rtseg_jax.latency.subjects import Subject, block_subject
 
-FAST = LatencySpec(device="formula", num_blocks=12, num_networks=3, image_size=(64, 128))
+FAST = LatencySpec(device="formula", num_blocks=12, num_networks=3, num_unseen=2, image_size=(64, 128))
+RECORDED = Path(__file__).with_name("host_measurements.jsonl")
 ORIGIN = Origin("3f", "2026-02-03")
 TINY = NetworkSpec(num_classes=3, width=0.1, segment_blocks=(1, 0, 1))
 
@@ -31,10 +32,12 @@ class Formula:
     measured = 0
     limit = 10**9
 
-    def build(self, subject: Subject, image_size: tuple[int, int]) -> str:
-        assert image_size == FAST.image_size
+    def build(self, subject: Subject) -> str:
         declared = subject.declare()
-        return json.dumps(block_ms(declared) if isinstance(declared, Block) else network_ms(declared))
+        if isinstance(declared, Block):
+            return json.dumps(block_ms(declared, subject.image_size))
+        assert subject.image_size == FAST.image_size
+        return json.dumps(network_ms(declared))
 
     def digest(self, model: str) -> str:
         return f"digest of {model}"
@@ -91,20 +94,31 @@ def test_timing_of_wall_time_is_the_minimum_and_of_cpu_time_the_lower_quartile()
 def test_samples_visit_every_type_at_its_full_and_smallest_widths():
     network = declare(SPEC)
     named = {block.name: block for block in network.plain_blocks}
-    sample = sample_blocks(network, 32, seed=3)
-    assert sample == sample_blocks(network, 32, seed=3)
-    assert sample != sample_blocks(network, 32, seed=4)
-    kinds = [named[name].kind for name, _ in sample]
+    sample = sample_blocks(SPEC, (64, 128), 40, seed=3)
+    assert sample == sample_blocks(SPEC, (64, 128), 40, seed=3)
+    assert sample != sample_blocks(SPEC, (64, 128), 40, seed=4)
+    kinds = [named[subject.block].kind for subject in sample]
     assert len(set(kinds)) == 8
-    assert {kinds.count(kind) for kind in kinds} == {4}
+    assert {kinds.count(kind) for kind in kinds} == {5}
     groups = {group.name: group for group in network.searched_groups}
-    for _, widths in sample[:8]:
-        assert all(width == groups[name].size for name, width in widths.items())
-    for _, widths in sample[8:16]:
-        assert all(width == groups[name].floor for name, width in widths.items())
-    for name, widths in sample:
-        assert set(widths) == {group.name for group in block_groups(named[name])}
+    for subject in sample[:8]:
+        assert all(width == groups[name].size for name, width in subject.arch.widths.items())
+    for subject in sample[8:16]:
+        assert all(width == groups[name].floor for name, width in subject.arch.widths.items())
+    for subject in sample:
+        widths = subject.arch.widths
+        assert set(widths) == {group.name for group in block_groups(named[subject.block])}
         assert all(groups[group].snap(width) == width for group, width in widths.items())
+    assert {subject.image_size for subject in sample[:32]} == {(64, 128)}
+    scaled = [subject.image_size for subject in sample[32:]]  # 0.5, 1.25 and 0.75 in turn, in whole multiples of 32
+    assert scaled == [(32, 64), (64, 160), (64, 96)] * 2 + [(32, 64), (64, 160)]
+
+
+def test_networks_to_judge_by_are_others_than_those_that_are_fitted():
+    fitted, unseen = sample_networks(SPEC, 40, seed=0), sample_unseen_networks(SPEC, 40, seed=0)
+    assert not {arch.digest for arch in fitted} & {arch.digest for arch in unseen}
+    assert unseen == sample_unseen_networks(SPEC, 40, seed=0)
+    assert unseen[:10] == sample_unseen_networks(SPEC, 10, seed=0)
 
 
 def test_sampled_networks_can_be_declared_and_begin_with_the_supernet():
@@ -125,14 +139,45 @@ def test_sweep_goes_on_where_it_was_cut_off(formula: type[Formula], tmp_path: Pa
     assert len(read_rows(tmp_path / "measurements.jsonl")) == sweep.BATCH
     monkeypatch.setattr(formula, "limit", 10**9)
     formula.measured = 0
-    model = sweep.sweep(SPEC, FAST, tmp_path, silent)
-    assert formula.measured == sweep.ROUNDS * (12 + 3 - sweep.BATCH)
-    assert len(read_rows(tmp_path / "measurements.jsonl")) == 15
+    result = sweep.sweep(SPEC, FAST, tmp_path, silent)
+    assert formula.measured == sweep.ROUNDS * (12 + 3 + 2 - sweep.BATCH)
+    assert len(read_rows(tmp_path / "measurements.jsonl")) == 17
     formula.measured = 0
-    assert sweep.sweep(SPEC, FAST, tmp_path, silent).errors == model.errors
+    again = sweep.sweep(SPEC, FAST, tmp_path, silent)
+    assert (again.blocks, again.networks, again.model.errors) == (result.blocks, result.networks, result.model.errors)
     assert formula.measured == 0
-    assert LatencyModel.load(tmp_path / "predictor.json").card["runs"] == FAST.runs
-    assert "held-out error: blocks" in sweep.summary(model)
+    loaded = LatencyModel.load(tmp_path / "predictor.json")
+    assert loaded.card["runs"] == FAST.runs
+    assert loaded.errors == result.model.errors
+
+
+def test_networks_that_were_not_fitted_judge_the_predictor(formula: type[Formula], tmp_path: Path):
+    result = sweep.sweep(SPEC, FAST, tmp_path, silent)
+    subjects = sweep.unseen_subjects(SPEC, FAST)
+    points = result.networks[sweep.UNSEEN]
+    assert [point.measured_ms for point in points] == [network_ms(declare_spec(subject.arch)) for subject in subjects]
+    predicted = [arch_latency(subject.arch, FAST.image_size, result.model) for subject in subjects]
+    assert [point.predicted_ms for point in points] == predicted
+    assert [point.interval for point in points] == [result.model.interval(ms) for ms in predicted]
+    errors = [abs(p.predicted_ms / p.measured_ms - 1) for p in points]
+    assert result.model.errors[sweep.UNSEEN]["mape"] == pytest.approx(sum(errors) / 2)
+    assert "unseen networks: " in sweep.summary(result.model)
+    without = dataclasses.replace(FAST, num_unseen=0)
+    again = sweep.sweep(SPEC, without, tmp_path, silent)
+    assert again.model.arrays.keys() == result.model.arrays.keys()  # judges change nothing
+    assert sweep.UNSEEN not in again.model.errors
+
+
+def test_progress_counts_a_network_as_its_blocks(formula: type[Formula], tmp_path: Path):
+    calls: list[tuple[int, int, str]] = []
+    sweep.sweep(SPEC, FAST, tmp_path, lambda *call: calls.append(call))
+    archs = [subject.arch for subject in sweep.sweep_subjects(SPEC, FAST) if subject.block is None]
+    archs += [subject.arch for subject in sweep.unseen_subjects(SPEC, FAST)]
+    blocks = [len(declare_spec(arch).plain_blocks) for arch in archs]
+    assert blocks[0] == len(declare(SPEC).plain_blocks)
+    expected = [*range(12), *(12 + sum(blocks[:n]) for n in range(6))]
+    assert [done for done, _, _ in calls] == expected
+    assert {total for _, total, _ in calls} == {12 + sum(blocks)}
 
 
 def test_more_blocks_are_added_to_those_that_are_there(formula: type[Formula], tmp_path: Path):
@@ -144,23 +189,23 @@ def test_more_blocks_are_added_to_those_that_are_there(formula: type[Formula], t
 
 def test_measurements_of_other_conditions_are_left_alone(tmp_path: Path):
     path = tmp_path / "measurements.jsonl"
-    subject = block_subject(SPEC, "detail_1_1", {"detail_1_1": 8})
-    Measurements(path, CARD, (64, 128)).append(subject, Timing(1.5, 15, 0.1), ORIGIN)
-    assert Measurements(path, CARD, (64, 128)).timing(subject) == Timing(1.5, 15, 0.1)
-    assert subject not in Measurements(path, CARD, (32, 64))
-    assert subject not in Measurements(path, {**CARD, "threads": 2}, (64, 128))
-    assert block_subject(SPEC, "detail_1_1", {"detail_1_1": 12}) not in Measurements(path, CARD, (64, 128))
+    subject = block_subject(SPEC, "detail_1_1", {"detail_1_1": 8}, (64, 128))
+    Measurements(path, CARD).append(subject, Timing(1.5, 15, 0.1), ORIGIN)
+    assert Measurements(path, CARD).timing(subject) == Timing(1.5, 15, 0.1)
+    assert subject not in Measurements(path, {**CARD, "threads": 2})
+    assert dataclasses.replace(subject, image_size=(32, 64)) not in Measurements(path, CARD)
+    assert block_subject(SPEC, "detail_1_1", {"detail_1_1": 12}, (64, 128)) not in Measurements(path, CARD)
 
 
 def test_the_card_tells_graphs_dates_and_noise_of_what_was_fitted(tmp_path: Path):
-    measurements = Measurements(tmp_path / "measurements.jsonl", CARD, (64, 128))
-    subjects = [block_subject(SPEC, "detail_1_1", {"detail_1_1": width}) for width in (8, 12, 16, 20)]
+    measurements = Measurements(tmp_path / "measurements.jsonl", CARD)
+    subjects = [block_subject(SPEC, "detail_1_1", {"detail_1_1": width}, (64, 128)) for width in (8, 12, 16, 20)]
     for subject, noise, origin in zip(
         subjects, (0.1, 0.2, 0.6, 9.0), ("a 2026-02-04", "b 2026-02-03", "c 2026-02-04", "d 2026-02-09"), strict=True
     ):
         measurements.append(subject, Timing(1.5, 15, noise), Origin(*origin.split()))
-    card = Measurements(tmp_path / "measurements.jsonl", CARD, (64, 128)).full_card(subjects[:3])
-    assert card["graphs"] == f"{hashlib.sha256(b'a.b.c'.replace(b'.', bytes([10]))).hexdigest()} over 3 of 3 models"
+    card = Measurements(tmp_path / "measurements.jsonl", CARD).full_card(subjects[:3])
+    assert card["graphs"] == f"{hashlib.sha256(b'a.b.c'.replace(b'.', bytes([10]))).hexdigest()} over 3 models"
     assert card["date"] == "2026-02-03 to 2026-02-04"
     assert card["noise"] == 0.2
     assert measurements.full_card(subjects[1:2])["date"] == "2026-02-03"
@@ -169,8 +214,8 @@ def test_the_card_tells_graphs_dates_and_noise_of_what_was_fitted(tmp_path: Path
 
 def test_a_line_cut_off_by_a_crash_is_dropped_and_a_broken_one_named(tmp_path: Path):
     path = tmp_path / "measurements.jsonl"
-    measurements = Measurements(path, CARD, (64, 128))
-    measurements.append(block_subject(SPEC, "detail_1_1", {"detail_1_1": 8}), Timing(1.5, 15, 0.1), ORIGIN)
+    measurements = Measurements(path, CARD)
+    measurements.append(block_subject(SPEC, "detail_1_1", {"detail_1_1": 8}, (64, 128)), Timing(1.5, 15, 0.1), ORIGIN)
     whole = path.read_text()
     path.write_text(whole + whole[:40])
     assert len(read_rows(path)) == 1
@@ -181,14 +226,14 @@ def test_a_line_cut_off_by_a_crash_is_dropped_and_a_broken_one_named(tmp_path: P
 
 
 def test_sweep_and_networks_in_child_processes(tmp_path: Path):
-    spec = LatencySpec(num_blocks=8, num_networks=2, runs=3, image_size=(32, 64))
+    spec = LatencySpec(num_blocks=8, num_networks=2, num_unseen=1, runs=3, image_size=(32, 64))
     model = run_sweep_in_child(TINY, spec, tmp_path)
     rows = read_rows(tmp_path / "measurements.jsonl")
-    assert len(rows) == 10
+    assert len(rows) == 11
     assert all(0 < row["timing"]["ms"] < 1000 for row in rows)
     assert model.card["backend"] == "host_cpu"
     assert "LiteRT" in model.card["runtime"]
-    assert model.card["graphs"].endswith("over 10 of 10 models")
+    assert model.card["graphs"].endswith("over 10 models")
     assert all(len(row["graph"]) == 64 for row in rows)
     (arch,) = (
         ArchSpec.from_json(row["arch"])
@@ -207,17 +252,21 @@ def test_failures_of_the_child_come_with_its_last_words(tmp_path: Path):
 
 
 def test_real_measurements_are_fitted_and_predicted():
-    """A sweep of 80 blocks and 12 networks on a busy two-core machine, width 0.5, 128×256, one thread."""
-    rows = read_rows(Path(__file__).with_name("host_measurements.jsonl"))
-    conditions = rows[0]["conditions"]
-    size = tuple(conditions["image_size"])
-    measurements = Measurements(Path(__file__).with_name("host_measurements.jsonl"), conditions, size)
-    measured = measurements.measured([Subject.from_json(row) for row in rows])
-    assert (len(measured.blocks), len(measured.networks)) == (80, 12)
-    card = measurements.full_card([Subject.from_json(row) for row in rows])
-    assert (card["graphs"], card["date"]) == ("not recorded", "not recorded")  # of an older version
-    model = fit(measured, {**card, "runs": 15, "warmup": 3})
-    assert model.arrays["tile"] == 16  # the processor has AVX-512
-    assert model.errors["block_mean"] < 0.055
-    assert model.errors["block_median"] < 0.03
-    assert model.errors["network_mean"] < 0.05
+    """A sweep of 160 blocks, 24 networks and 24 unseen ones on a two-core machine, width 1.0, 256×512, one thread."""
+    rows = read_rows(RECORDED)
+    measurements = Measurements(RECORDED, rows[0]["conditions"])
+    subjects = [Subject.from_json(row) for row in rows]
+    fitted, unseen = subjects[:-24], subjects[-24:]
+    seen = measurements.measured(fitted)
+    assert (len(seen.blocks), len(seen.networks)) == (160, 24)
+    card = measurements.full_card(fitted) | {"image_size": [256, 512], "runs": 15, "warmup": 3}
+    result = sweep.judged(fit(seen, card), seen, unseen, measurements)
+    model = result.model
+    # The processor has AVX-512: 16 numbers in a register, and kernels of one or two registers for full convolutions.
+    assert model.arrays["tiles"].tolist() == [[16, 32], [16, 16], [16, 16]]
+    assert model.errors["held-out blocks"]["mape"] < 0.03
+    assert model.errors["unseen widths"]["mape"] < 0.03
+    assert model.errors["unseen resolution"]["mape"] < 0.03
+    assert model.errors[sweep.UNSEEN]["mape"] < 0.02
+    assert model.errors[sweep.UNSEEN]["within_5"] == 1.0
+    assert model.errors[sweep.UNSEEN]["spearman"] > 0.99
