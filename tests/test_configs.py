@@ -68,3 +68,13 @@ def test_sizes_that_would_be_sampled_differently_are_refused():
     check_sampling((513, 513), (513, 513))
     with pytest.raises(UserError, match=r"train_size has height 224, eval_size 360: .* train at height 232"):
         check_sampling((224, 320), (360, 480))
+
+
+def test_beta_is_constant_as_published_unless_told_otherwise():
+    config = base_config()
+    assert run_spec(config).search.beta_gain == 0
+    for field, value in (("beta_gain", -1.0), ("beta_limit", 0.5)):
+        wrong = config.copy_and_resolve_references()
+        wrong.search[field] = value
+        with pytest.raises(UserError, match=f"config.search.{field} is {value}"):
+            run_spec(wrong)

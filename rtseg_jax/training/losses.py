@@ -107,12 +107,18 @@ def segmentation_losses(
     return losses
 
 
-def total_loss(losses: Mapping[str, Scalar], spec: LossSpec) -> Scalar:
+def total_loss(losses: Mapping[str, Scalar], spec: LossSpec, beta_factor: Scalar | float = 1.0) -> Scalar:
     """`L_seg + β·L_reg + γ·L_aux + λ·L_distill` over the terms present (RTSeg).
 
     `L_reg` is under `latency`: the gap |predicted − target| in milliseconds. A term without a weight is an error.
+    `beta_factor` is 1 as published.
     """
-    weights = {"segmentation": 1.0, "latency": spec.beta, "auxiliary": spec.gamma, "distillation": spec.lam}
+    weights = {
+        "segmentation": 1.0,
+        "latency": spec.beta * beta_factor,
+        "auxiliary": spec.gamma,
+        "distillation": spec.lam,
+    }
     return sum((weights[name] * loss for name, loss in losses.items()), start=jnp.zeros((), jnp.float32))
 
 

@@ -101,6 +101,7 @@ def _train(
 def initial_state(setup: StepSetup, variables: Any, run: Run, arch: ArchParams | None = None) -> TrainState:
     """A state before its first step, on every device."""
     arch_opt_state = setup.search.optimizer.init(arch) if setup.search else None
+    controlled = setup.search is not None and setup.search.spec.beta_gain > 0
     state = TrainState(
         jnp.zeros((), jnp.int32),
         variables["params"],
@@ -108,6 +109,7 @@ def initial_state(setup: StepSetup, variables: Any, run: Run, arch: ArchParams |
         setup.optimizer.init(variables["params"]),
         arch,
         arch_opt_state,
+        jnp.zeros(()) if controlled else None,
     )
     return put_replicated(state, run.mesh)
 

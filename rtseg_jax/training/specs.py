@@ -66,7 +66,13 @@ class SearchSpec:
     temperature_start: float
     temperature_end: float
     freeze_paths: float
+    beta_gain: float = 0.0
+    beta_limit: float = 20.0
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature_end <= self.temperature_start:
             raise UserError("config.search: temperatures must be positive and must not rise")
+        if self.beta_gain < 0:
+            raise UserError(f"config.search.beta_gain is {self.beta_gain}: it must not be negative; 0 keeps β constant")
+        if self.beta_limit < 1:
+            raise UserError(f"config.search.beta_limit is {self.beta_limit}: it is a factor on β and at least 1")

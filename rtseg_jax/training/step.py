@@ -1,6 +1,7 @@
 """The pure training step, and the parts it is made of."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,6 +23,7 @@ Metrics = dict[str, Any]
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)  # of ImageNet, as everywhere in the field; in [0, 1]
 IMAGE_STD = (0.229, 0.224, 0.225)
+SATURATED_GAP = 0.1  # relative latency gap from which on β grows or falls no faster
 
 
 def normalize(images: UInt8[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
@@ -58,6 +60,23 @@ class SearchSetup:
     def frozen(self, step: jax.Array) -> jax.Array:
         """Whether the paths stay as they are."""
         return step >= int(self.spec.freeze_paths * self.steps)
+
+    def next_log_beta(self, log_beta: Float[Array, ""] | None, latency_ms: Float[Array, ""]) -> jax.Array | None:
+        """The controller: log β grows with the relative gap and falls once the latency is below its target (ours).
+
+            log f ← clip(log f + gain / steps · clip((Σ / target − 1) / 0.1, −1, 1), 0, log limit)
+
+        β·f takes the place of β in the next step. The wide gap at the start counts like one of 10 %: it says nothing of
+        the force that is needed, and β would be at its limit before the widths have moved.
+
+        The published term pulls with the same force however wide the gap is. Where the task pulls as hard the other
+        way, or a gap opens late, when paths freeze and width steps have become short, latency ends beside its target.
+        """
+        if log_beta is None:
+            return None
+        gap = jnp.clip((latency_ms / self.target_ms - 1) / SATURATED_GAP, -1.0, 1.0)
+        change = self.spec.beta_gain / self.steps * gap
+        return jnp.clip(log_beta + change, 0.0, math.log(self.spec.beta_limit))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,11 +117,13 @@ def make_step(setup: StepSetup) -> Callable[[TrainState, Batch, Any], tuple[Trai
             outputs, updated = _forward(setup.model, variables, images, architecture, key)
             losses = segmentation_losses(outputs, batch["label"], teacher_outputs, setup.loss) | latency.losses
             stats = _keep_unselected(setup.model.network, state.batch_stats, updated, architecture)
-            total = total_loss(losses, setup.loss)
+            beta_factor = 1.0 if state.log_beta is None else jnp.exp(state.log_beta)
+            total = total_loss(losses, setup.loss, beta_factor)
             return total, (stats, {"losses": losses | {"total": total}, **latency.metrics})
 
         gradients, (stats, metrics) = jax.grad(loss_fn, has_aux=True)((state.params, state.arch))
-        return _update(setup, state, gradients, stats), metrics
+        state = _update(setup, state, gradients, stats)
+        return _control(setup, state, metrics)
 
     return step
 
@@ -181,3 +202,12 @@ def _update(setup: StepSetup, state: TrainState, gradients: tuple[Any, Any], sta
         return state
     updates, arch_opt_state = setup.search.optimizer.update(gradients[1], state.arch_opt_state, state.arch)
     return dataclasses.replace(state, arch=optax.apply_updates(state.arch, updates), arch_opt_state=arch_opt_state)
+
+
+def _control(setup: StepSetup, state: TrainState, metrics: Metrics) -> tuple[TrainState, Metrics]:
+    """The state with the factor on β of the next step; metrics tell β of this one."""
+    if setup.search is None or state.log_beta is None:
+        return state, metrics
+    log_beta = setup.search.next_log_beta(state.log_beta, metrics["latency_ms"])
+    beta = setup.loss.beta * jnp.exp(state.log_beta)
+    return dataclasses.replace(state, log_beta=log_beta), metrics | {"beta": beta}

@@ -85,13 +85,13 @@ def kill_inside(process, workdir, phase, step):
 
 def test_killed_in_every_phase_ends_with_the_same_bits(tmp_path, predictor_path):
     config = write_config(tmp_path / "config.py", "quickstart", predictor_path, steps=12)
-    phases = f"--config.phases={TRAINING}"
-    finish(start(config, tmp_path / "alone", phases))
+    extra = (f"--config.phases={TRAINING}", "--config.search.beta_gain=10.0")
+    finish(start(config, tmp_path / "alone", *extra))
     # What XLA compiled is the same for both, and most of the time.
     shutil.copytree(tmp_path / "alone" / "compiled", tmp_path / "killed" / "compiled")
     for phase in TRAINING:
-        kill_inside(start(config, tmp_path / "killed", phases), tmp_path / "killed", phase, step=5)
-    output = finish(start(config, tmp_path / "killed", phases))
+        kill_inside(start(config, tmp_path / "killed", *extra), tmp_path / "killed", phase, step=5)
+    output = finish(start(config, tmp_path / "killed", *extra))
     assert "pretrain: finished before, skipped" in output
     for phase, arch_file in (("finetune", "architecture.json"), ("uniform", "uniform.json")):
         expected = variables(tmp_path / "alone", phase, arch_file)
@@ -99,6 +99,9 @@ def test_killed_in_every_phase_ends_with_the_same_bits(tmp_path, predictor_path)
         jax.tree.map(np.testing.assert_array_equal, found, expected)
     histories = [json_rows(tmp_path / name / "history.jsonl") for name in ("alone", "killed")]
     assert histories[0] == histories[1]
+    betas = [row["beta"] for row in histories[0] if "beta" in row]
+    assert len(betas) == 12
+    assert len(set(betas)) > 1
 
 
 def json_rows(path):

@@ -144,6 +144,78 @@ def test_schedules_by_hand():
     assert [bool(search.frozen(jnp.int32(step))) for step in (0, 6, 7, 9)] == [False, False, True, True]
 
 
+def test_controller_by_hand():
+    """Gain 5 over 10 steps: 0.5 at gaps of 10 % and more; the factor on β stays between 1 and 5."""
+    search = search_setup(spec=dataclasses.replace(SEARCH, beta_gain=5.0, beta_limit=5.0), target_ms=4.0)
+    log_beta, factors = jnp.zeros(()), []
+    for latency_ms in (12.0, 4.2, 4.0, 3.8, 2.0, 2.0, 5.0, 5.0, 5.0, 5.0):
+        log_beta = search.next_log_beta(log_beta, jnp.float32(latency_ms))
+        factors.append(float(jnp.exp(log_beta)))
+    logs = [0.5, 0.75, 0.75, 0.5, 0.0, 0.0, 0.5, 1.0, 1.5]
+    np.testing.assert_allclose(factors, [*np.exp(logs), 5.0], rtol=1e-5)
+    assert search.next_log_beta(None, jnp.float32(5.0)) is None
+
+
+def test_controlled_step_pulls_with_its_own_beta():
+    """At a factor of 3 widths and paths move by twice β's share more than in the published step."""
+    spec = dataclasses.replace(SEARCH, beta_gain=10.0)
+    controlled = dataclasses.replace(SETUP, search=search_setup(spec=spec))
+    step = jax.jit(lambda state, batch: make_step(controlled)(state, batch, None), compiler_options=QUICK)
+    state = state_of(SETUP)
+    plain, metrics = search_step()(state, batch_of(0))
+    after, controlled_metrics = step(state.replace(log_beta=jnp.log(3.0)), batch_of(0))
+    assert float(controlled_metrics["beta"]) == pytest.approx(0.03, rel=1e-5)
+    gap = float(metrics["latency_ms"]) - 1.0  # the target is 1 ms
+    assert gap > 0.1
+    assert float(after.log_beta) == pytest.approx(np.log(3.0) + 1.0)
+    assert plain.log_beta is None
+    assert "beta" not in metrics
+    total = controlled_metrics["losses"]["total"]
+    assert float(total) == pytest.approx(float(metrics["losses"]["total"]) + 0.02 * gap, rel=1e-5)
+    for name, widths in after.arch.widths.items():
+        if "stage32_1" not in name:
+            slope = 2 * 0.01 * float(metrics["kept"][name])
+            difference = np.asarray(plain.arch.widths[name] - widths)
+            np.testing.assert_allclose(difference, WIDTH_RATE * 0.02 * slope, rtol=1e-2)
+    assert_close(after.params, plain.params, 2e-5)
+
+
+@functools.cache
+def simulated_search(beta_gain, push):
+    """Σ over target at every step, where 256 channels cost 0.25 ms each, the target is 20 ms, and a task pushes."""
+    spec = dataclasses.replace(SEARCH, beta_gain=beta_gain)
+    search = search_setup(spec=spec, steps=200, target_ms=20.0)
+    optimizer = optax.sgd(optax.linear_schedule(2.0 / 40, 0.0, 200))  # β·latency alone moves by 0.5 in 40 steps
+
+    def step(carry, _):
+        indicators, opt_state, log_beta = carry
+
+        def loss(indicators):
+            latency_ms = 0.25 * binarize(indicators, 4, 1).sum()
+            factor = 1.0 if log_beta is None else jnp.exp(log_beta)
+            return factor * jnp.abs(latency_ms - 20.0) - 0.25 * push * indicators.sum(), latency_ms
+
+        gradients, latency_ms = jax.grad(loss, has_aux=True)(indicators)
+        updates, opt_state = optimizer.update(gradients, opt_state)
+        state = (optax.apply_updates(indicators, updates), opt_state, search.next_log_beta(log_beta, latency_ms))
+        return state, latency_ms / 20.0
+
+    indicators = jnp.linspace(0.75, 1.25, 256)
+    start = (indicators, optimizer.init(indicators), jnp.zeros(()) if beta_gain else None)
+    return np.asarray(jax.lax.scan(step, start, None, length=200)[1])
+
+
+@pytest.mark.parametrize("push", [0.0, 0.5, 0.9, 2.0, 8.0])
+def test_controlled_search_lands_whatever_the_task_pulls(push):
+    np.testing.assert_array_less(np.abs(simulated_search(10.0, push)[-10:].mean() - 1), 0.05)
+
+
+def test_published_search_lands_only_where_the_task_pulls_less():
+    assert abs(simulated_search(0.0, 0.0)[-10:].mean() - 1) < 0.05
+    assert simulated_search(0.0, 0.9)[-10:].mean() > 1.5  # a slower fall than the search is long
+    assert simulated_search(0.0, 2.0)[-1] == 64 / 20
+
+
 def test_state_is_stable_and_traced_once():
     state = state_of(SETUP)
     before = len(traces)
