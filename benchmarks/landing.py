@@ -1,0 +1,271 @@
+"""Does the search land? Decided networks against their latency targets, predicted and measured.
+
+    python -m benchmarks.landing --out=LANDING [--config=configs/quickstart.py] [--targets=5] [--seeds=3]
+
+The supernet is pretrained once, then every target and seed has its own search with the task loss on, then all decided
+networks are measured in turns. Targets lie between the fastest and the slowest single-path network, each by the same
+factor above the one before. What was finished in the folder before is not run again. The table says how far the soft
+latency Σ p·S of the last steps was from the target, and how many channels the decision added or removed after it; it
+is in `landing.json` and `landing.md`. The exit status is 1 if a decided network is not predicted in [0.98, 1.00] of its
+target or not measured within ±5 % of it, or if a seed's latencies do not rise with the target.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import importlib.util
+import itertools
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import ml_collections
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from rtseg_jax.architecture import ArchSpec, declare
+from rtseg_jax.config import run_spec
+from rtseg_jax.files import write_text
+from rtseg_jax.latency import LatencyModel, measure_networks_in_child, network_latency, run_sweep_in_child
+from rtseg_jax.search.decide import LANDING, LatencyOf, reachable_range
+from rtseg_jax.training.train_and_evaluate import train_and_evaluate
+from rtseg_jax.training.workdir import Workdir
+
+MEASURED = (0.95, 1.05)  # of the target
+BETA_GAIN = 10.0  # of the controlled form, see `config.search.beta_gain`
+LAST = 0.05  # share of the search over which the soft latency is averaged
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """One search of the benchmark."""
+
+    form: str
+    target_ms: float
+    seed: int
+    workdir: Workdir
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What became of a search; latencies are shares of the target.
+
+    Attributes:
+      form: of the latency term, published or controlled.
+      target_ms: what the search aimed at.
+      seed: of everything but the supernet.
+      soft: Σ p·S, mean of the last steps.
+      soft_last: the same at the very last step.
+      predicted: of the decided network.
+      measured: of the decided network.
+      paths: taken, by mixed block.
+      moved: mixed blocks whose path is not the most probable one.
+      searched_channels: indicators over the threshold at the end of the search, of groups that the decision keeps.
+      decided_channels: kept by the decision.
+      changed_channels: added or removed by the decision, Σ |decided − searched| over groups.
+      all_channels: of these groups.
+      miou: of the decided network, recalibrated.
+    """
+
+    form: str
+    target_ms: float
+    seed: int
+    soft: float
+    soft_last: float
+    predicted: float
+    measured: float
+    paths: dict[str, str]
+    moved: int
+    searched_channels: int
+    decided_channels: int
+    changed_channels: int
+    all_channels: int
+    miou: float
+
+
+def prepared_config(arguments: argparse.Namespace) -> ml_collections.ConfigDict:
+    """The config of all searches, with a supernet to start from and a predictor; both are made where none is named."""
+    config = load_config(arguments.config)
+    config.train.log_every, config.train.eval_every, config.train.tensorboard = 1, 0, False
+    for name in ("search_steps", "pretrain_steps"):
+        if getattr(arguments, name):
+            config.train[name] = getattr(arguments, name)
+    config.phases = ("pretrain",)
+    supernet = arguments.supernet or arguments.out / "supernet"
+    if not Workdir(supernet).finished("pretrain"):
+        quietly(config, supernet)
+    config.init_from, config.phases = str(supernet), ("search",)
+    folder = arguments.predictor or arguments.out / "latency"
+    if not arguments.predictor and not (folder / "predictor.json").exists():
+        spec = run_spec(config)
+        run_sweep_in_child(spec.network, spec.latency, folder)
+    config.latency.predictor = str(folder)
+    return config
+
+
+def load_config(path: Path) -> ml_collections.ConfigDict:
+    """The ConfigDict of a config file."""
+    spec = importlib.util.spec_from_file_location("config", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config()
+
+
+def quietly(config: ml_collections.ConfigDict, workdir: Path) -> None:
+    """Runs the config's phases; what they print goes to `log.txt` in the workdir."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    with (workdir / "log.txt").open("a") as log, contextlib.redirect_stdout(log):
+        train_and_evaluate(config, workdir)
+    jax.clear_caches()  # targets and seeds are constants of the step: the next search compiles its own
+
+
+def planned(arguments: argparse.Namespace, config: ml_collections.ConfigDict) -> list[Search]:
+    """Every search, the easiest first."""
+    spec = run_spec(config)
+    network, model = declare(spec.network), LatencyModel.load(Path(config.latency.predictor))
+    low, high = reachable_range(network, LatencyOf(network, network_latency(network, spec.data.eval_size, model)))
+    targets = np.geomspace(low, high, arguments.targets + 2)[1:-1]
+    forms = {"off": ["published"], "on": ["controlled"], "both": ["published", "controlled"]}[arguments.controller]
+    return [
+        Search(form, float(target), seed, Workdir(arguments.out / f"{form}_{number}_{seed}"))
+        for seed in range(arguments.seeds)
+        for number, target in enumerate(targets)
+        for form in forms
+    ]
+
+
+def run(search: Search, config: ml_collections.ConfigDict, beta_gain: float) -> None:
+    """Runs one search, unless it is finished."""
+    config = config.copy_and_resolve_references()
+    config.seed, config.latency.target_ms = search.seed, search.target_ms
+    config.search.beta_gain = beta_gain if search.form == "controlled" else 0.0
+    if not search.workdir.finished("search"):
+        quietly(config, search.workdir.root)
+
+
+def evaluated(searches: list[Search], config: ml_collections.ConfigDict) -> list[Row]:
+    """A row per search; all networks are measured in turns."""
+    spec = run_spec(config).latency
+    archs = [ArchSpec.load(search.workdir.architecture) for search in searches]
+    timings = measure_networks_in_child(archs, spec.image_size, spec)
+    return [row_of(search, arch, timing.ms) for search, arch, timing in zip(searches, archs, timings, strict=True)]
+
+
+def row_of(search: Search, arch: ArchSpec, measured_ms: float) -> Row:
+    """What the workdir of a finished search says."""
+    results = search.workdir.results()["phases"]["search"]
+    history = [json.loads(line) for line in search.workdir.history.read_text().splitlines()]
+    steps = [row for row in history if row["phase"] == "search" and "latency_ms" in row]
+    last = steps[-max(1, round(LAST * len(steps))) :]
+    kept = {name: numbers for name, numbers in steps[-1]["kept"].items() if name in arch.widths}
+    probable = {name: int(np.argmax(values)) for name, values in steps[-1]["paths"].items()}
+    return Row(
+        form=search.form,
+        target_ms=search.target_ms,
+        seed=search.seed,
+        soft=float(np.mean([row["latency_ms"] for row in last])) / search.target_ms,
+        soft_last=steps[-1]["latency_ms"] / search.target_ms,
+        predicted=results["predicted_ms"] / search.target_ms,
+        measured=measured_ms / search.target_ms,
+        paths=dict(arch.paths),
+        moved=sum(("skip", "lir", "mhsa")[index] != arch.paths[name] for name, index in probable.items()),
+        searched_channels=sum(now for now, _ in kept.values()),
+        decided_channels=sum(arch.widths.values()),
+        changed_channels=sum(abs(now - arch.widths[name]) for name, (now, _) in kept.items()),
+        all_channels=sum(size for _, size in kept.values()),
+        miou=results["recalibrated_miou"],
+    )
+
+
+def rises(values: list[float]) -> bool:
+    """Whether every value is above the one before."""
+    return all(before < after for before, after in itertools.pairwise(values))
+
+
+def verdict(rows: list[Row]) -> dict[str, Any]:
+    """What the issue asks of the rows of one form."""
+    by_seed = [[row for row in rows if row.seed == seed] for seed in sorted({row.seed for row in rows})]
+    return {
+        "searches": len(rows),
+        "predicted_in_landing": sum(LANDING[0] <= row.predicted <= LANDING[1] for row in rows),
+        "measured_within_5_percent": sum(MEASURED[0] <= row.measured <= MEASURED[1] for row in rows),
+        "predicted_rises": all(rises([row.predicted * row.target_ms for row in some]) for some in by_seed),
+        "measured_rises": all(rises([row.measured * row.target_ms for row in some]) for some in by_seed),
+        "soft_within_5_percent": sum(abs(row.soft - 1) <= 0.05 for row in rows),
+        "largest_soft_gap": max(abs(row.soft - 1) for row in rows),
+        "changed_channels": sum(row.changed_channels for row in rows) / sum(row.all_channels for row in rows),
+    }
+
+
+def passed(found: dict[str, Any]) -> bool:
+    """Whether a verdict is what was asked for."""
+    counts = (found["predicted_in_landing"], found["measured_within_5_percent"])
+    return set(counts) == {found["searches"]} and found["predicted_rises"] and found["measured_rises"]
+
+
+def markdown(rows: list[Row], verdicts: dict[str, dict[str, Any]]) -> str:
+    """The table and what it shows."""
+    lines = [
+        "| latency term | target ms | seed | soft / target | predicted / target | measured / target | paths "
+        "| channels searched → decided of all | changed | mIoU % |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        paths = " ".join(row.paths[name] for name in sorted(row.paths, key=lambda name: (len(name), name)))
+        paths += f" ({row.moved} moved)" if row.moved else ""
+        lines.append(
+            f"| {row.form} | {row.target_ms:.3f} | {row.seed} | {row.soft:.3f} | {row.predicted:.4f} | "
+            f"{row.measured:.3f} | {paths} | {row.searched_channels} → {row.decided_channels} of {row.all_channels} | "
+            f"{row.changed_channels} | {100 * row.miou:.1f} |"
+        )
+    for form, found in verdicts.items():
+        lines += ["", f"{form}: {'passed' if passed(found) else 'failed'}; " + json.dumps(found)]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder of workdirs and results")
+    parser.add_argument("--config", type=Path, default=Path("configs/quickstart.py"))
+    parser.add_argument("--targets", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--search_steps", type=int, help="of the config where not given")
+    parser.add_argument("--pretrain_steps", type=int, help="likewise")
+    parser.add_argument("--supernet", type=Path, help="workdir of a finished pretraining, made in OUT where not given")
+    parser.add_argument("--predictor", type=Path, help="folder of a latency sweep, measured in OUT where not given")
+    parser.add_argument("--controller", choices=("off", "on", "both"), default="off", help="of β")
+    parser.add_argument("--beta_gain", type=float, default=BETA_GAIN, help="of the controller")
+    arguments = parser.parse_args()
+    arguments.out = arguments.out.absolute()
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
+        bar = progress.add_task("supernet and latency sweep", total=None)
+        config = prepared_config(arguments)
+        searches = planned(arguments, config)
+        progress.update(bar, total=len(searches))
+        for search in searches:
+            progress.update(bar, description=f"{search.form}, {search.target_ms:.2f} ms, seed {search.seed}")
+            run(search, config, arguments.beta_gain)
+            progress.advance(bar)
+    rows = evaluated(searches, config)
+    verdicts = {form: verdict([row for row in rows if row.form == form]) for form in sorted({r.form for r in rows})}
+    text = markdown(rows, verdicts)
+    write_text(arguments.out / "landing.md", text)
+    result = {"rows": [dataclasses.asdict(row) for row in rows], "verdicts": verdicts}
+    write_text(arguments.out / "landing.json", json.dumps(result, indent=2))
+    print(text)
+    sys.exit(not all(passed(found) for found in verdicts.values()))
+
+
+if __name__ == "__main__":
+    main()
