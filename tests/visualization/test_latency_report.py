@@ -178,6 +178,13 @@ def test_far_outliers_and_endless_intervals_end_at_the_edge():
     assert bars(left) == [pytest.approx((2, *left.get_ylim()))]
 
 
+@pytest.mark.parametrize(("error", "limit"), [(2.0, 12.1), (8.0, 26.4), (50.0, 110.0)])
+def test_errors_are_drawn_up_to_three_times_their_90th_percentile(error, limit):
+    points = [Point("", "lir", 100.0, 100.0 + error)] * 29 + [Point("", "lir", 100.0, 200.0)]
+    _, right = plots.plot_networks(points, "ms", 0.9).axes
+    assert right.get_ylim() == pytest.approx((-limit, limit))  # 10 % of room; both bands and no more than all errors
+
+
 def test_blocks_have_a_column_per_set_and_a_colour_per_type():
     figure = plots.plot_blocks(BLOCKS, "ms")
     upper, other, lower, _ = figure.axes
