@@ -3,8 +3,8 @@
     python -m rtseg_jax.measure_latency --device=host_cpu --out=latency/host --width=1.0 --image_size=512,1024
 
 Measurements go to `measurements.jsonl`, the predictor and its card to `predictor.json`, plots to `report/`. A sweep
-that was stopped goes on where it was; one that is finished is only fitted again. From a finished sweep of one device, 25 blocks and 25 networks are
-enough for another one:
+that was stopped goes on where it was; one that is finished is only fitted again. From a finished sweep of one device,
+25 blocks and 25 networks are enough for another one:
 
     python -m rtseg_jax.measure_latency --device=android --adapt_from=latency/host --out=latency/phone \
         --width=1.0 --image_size=512,1024 --num_blocks=25 --num_networks=25
@@ -18,12 +18,16 @@ from typing import Any
 from absl import app, flags
 from rich.progress import Progress
 
-from rtseg_jax.architecture import ArchSpec, NetworkSpec
+from rtseg_jax.architecture import MIXED, ArchSpec, NetworkSpec, declare
 from rtseg_jax.errors import UserError
 from rtseg_jax.latency import LatencyModel, sweep
+from rtseg_jax.latency.accuracy import INTERVAL_LEVEL
 from rtseg_jax.latency.backends import BACKENDS, SWEEP_BACKENDS
 from rtseg_jax.latency.child import PROGRESS
+from rtseg_jax.latency.pricing import latency_by_part
+from rtseg_jax.latency.sampling import living
 from rtseg_jax.latency.spec import LatencySpec
+from rtseg_jax.visualization.latency_report import LatencyReport, write_latency_report
 
 DEFAULT = LatencySpec()
 
@@ -70,8 +74,38 @@ def _main(out_dir: Path, request: dict[str, Any]) -> None:
             sweep.save_timings(sweep.measure_networks(archs, spec, report), out_dir / "timings.json")
             return
         base = LatencyModel.load(Path(ADAPT_FROM.value)) if ADAPT_FROM.value else None
-        result = sweep.sweep(NetworkSpec(**_tuples(request["network"])), spec, out_dir, report, base)
-    print(sweep.summary(result.model))
+        network_spec = NetworkSpec(**_tuples(request["network"]))
+        result = sweep.sweep(network_spec, spec, out_dir, report, base)
+    page = write_latency_report(_report(network_spec, result), out_dir / "report")
+    print(f"{sweep.summary(result.model)}\n{page}")
+
+
+def _report(network_spec: NetworkSpec, result: sweep.Sweep) -> LatencyReport:
+    """What the page shows: errors of everything held out, and three networks taken apart."""
+    model = result.model
+    size = tuple(model.card["image_size"])
+    parts = {name: latency_by_part(arch, size, model) for name, arch in _examples(network_spec).items()}
+    networks = result.networks.get(sweep.UNSEEN, result.networks[sweep.LEFT_OUT])
+    return LatencyReport(
+        f"Latency of {model.card['device']}", model.unit, model.card, result.blocks, networks, parts, INTERVAL_LEVEL
+    )
+
+
+def _examples(network_spec: NetworkSpec) -> dict[str, ArchSpec]:
+    network = declare(network_spec)
+    full = {group.name: group.size for group in network.searched_groups}
+    half = {group.name: group.snap(group.size // 2) for group in network.searched_groups}
+    floors = {group.name: group.floor for group in network.searched_groups}
+    return {
+        name: living(network, ArchSpec(network_spec, widths, {mixed.name: path for mixed in network.mixed_blocks}))
+        for name, widths, path in (
+            ("supernet", full, MIXED),
+            ("LIR, full widths", full, "lir"),
+            ("attention, full widths", full, "mhsa"),
+            ("LIR, half as wide", half, "lir"),
+            ("smallest", floors, "skip"),
+        )
+    }
 
 
 def _request() -> dict[str, Any]:

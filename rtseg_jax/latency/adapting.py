@@ -79,11 +79,11 @@ def _columns(base: LatencyModel, blocks: Sequence[Block], size: Size) -> Float[n
 
 
 def _solve(columns: Float[np.ndarray, "n k"], times: Float[np.ndarray, " n"], kinds: int) -> Float[np.ndarray, " k"]:
-    """Gains of all types, then rates of what lies between blocks; none is negative, gains keep half the common one."""
+    """Gains of all types, at least a fifth of the common one, then rates of what lies between blocks, at least 0."""
     common = float(np.median(times / columns[:, :kinds].sum(1)))
     relative = columns / times[:, None]
     scale = np.concatenate([np.full(kinds, 1 / common), np.maximum(relative[:, kinds:].max(0), 1e-12)])
-    lower = np.r_[np.full(kinds, 0.5), np.zeros(len(scale) - kinds)]
+    lower = np.r_[np.full(kinds, 0.2), np.zeros(len(scale) - kinds)]
     target = np.r_[np.ones(kinds), np.zeros(len(scale) - kinds)]
     pull = np.r_[np.full(kinds, GAIN_PULL), np.full(len(scale) - kinds, RATE_PULL)]
 

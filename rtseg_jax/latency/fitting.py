@@ -46,7 +46,7 @@ FOLDS = 5
 TILES: tuple[Tile, ...] = ((1, 1), (4, 4), (8, 8), (16, 16), (32, 32), (8, 16), (16, 32))  # registers, slices of phones
 OUTLIER = 0.03  # relative error from which on a measurement counts as disturbed
 RATE_FLOOR = 0.01  # of the rate that the whole latency would give a feature
-WIDTH_CLASSES = 4  # one in so many output widths is left out to see what unseen ones cost
+WIDTH_CLASSES = 4  # one in so many widths is left out to see what unseen ones cost
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,17 +181,22 @@ def fit(measured: Measured, card: Mapping[str, Any], seed: int = 0, steps: int =
 
 
 def _splits(measured: Measured, image_size: Size, seed: int) -> list[tuple[str, Bool[np.ndarray, " g"]]]:
-    """What is held out together: a fifth of the blocks in turn; some output widths; one of the other resolutions."""
+    """What is held out together: a fifth of the blocks in turn; some widths; one of the other resolutions."""
     number = len(measured.blocks)
     fold = np.random.default_rng(seed).permutation(number) % FOLDS
     splits = [("held-out blocks", fold == index) for index in range(FOLDS)]
-    outputs = [block.output.groups[0] for block in measured.blocks]
-    classes = np.asarray([-(-g.size // g.multiple) % WIDTH_CLASSES if g.searched else 0 for g in outputs])
+    classes = np.asarray([_width_class(block) for block in measured.blocks])
     sizes = sorted({size for size in measured.block_sizes if size != image_size}, key=math.prod)
     middle = sizes[len(sizes) // 2] if sizes else None
     splits.append(("unseen widths", classes == WIDTH_CLASSES - 1))
     splits.append(("unseen resolution", np.asarray([size == middle for size in measured.block_sizes])))
     return [(name, unseen) for name, unseen in splits if 0 < unseen.sum() <= number // 2]
+
+
+def _width_class(block: Block) -> int:
+    """Of the last searched group that the block writes; 0 where it writes none."""
+    groups = (group for op in reversed(block.ops) for group in op.output.groups if group.searched)
+    return next((-(-group.size // group.multiple) % WIDTH_CLASSES for group in groups), 0)
 
 
 def _join(parts: Sequence[HeldOut]) -> HeldOut:

@@ -52,7 +52,7 @@ def sweep(
     backend = backend_of(spec)
     measurements = Measurements(out_dir / "measurements.jsonl", card_of(backend, spec))
     subjects, unseen = sweep_subjects(network_spec, spec), unseen_subjects(network_spec, spec)
-    measure_missing(backend, measurements, [*subjects, *unseen], report)
+    measure_missing(backend, measurements, in_order(subjects, unseen), report)
     seen = measurements.measured(subjects)
     card = measurements.full_card(subjects)
     fitted = fit(seen, card, spec.seed) if base is None else adapt(base, seen, card)
@@ -72,6 +72,14 @@ def unseen_subjects(network_spec: NetworkSpec, spec: LatencySpec) -> list[Subjec
     """Networks that it is judged by."""
     archs = sample_unseen_networks(network_spec, spec.num_unseen, spec.seed)
     return [Subject(arch, spec.image_size) for arch in archs]
+
+
+def in_order(subjects: Sequence[Subject], unseen: Sequence[Subject]) -> list[Subject]:
+    """Blocks first; networks to fit and networks to judge by take turns, so that they meet the same machine."""
+    networks = [subject for subject in subjects if subject.block is None]
+    spread = [(i / len(part), subject) for part in (networks, unseen) for i, subject in enumerate(part)]
+    blocks = [subject for subject in subjects if subject.block is not None]
+    return [*blocks, *(subject for _, subject in sorted(spread, key=lambda pair: pair[0]))]
 
 
 def measure_missing(backend: Backend, measurements: Measurements, subjects: list[Subject], report: Report) -> None:

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from rtseg_jax.visualization.latency_errors import NAMES, Point, error_figures, figure_text
+from rtseg_jax.latency.accuracy import NAMES, Point, error_figures, figure_text
 from rtseg_jax.visualization.plots import PATHS
 
 Sets = Mapping[str, Sequence[Point]]

@@ -11,8 +11,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from rtseg_jax.files import write_text, write_whole
+from rtseg_jax.latency.accuracy import NAMES, Point, error_figures, figure_text
 from rtseg_jax.visualization import latency_plots as plots
-from rtseg_jax.visualization.latency_errors import NAMES, Point, error_figures, figure_text
 from rtseg_jax.visualization.report import STYLE
 
 CARD_STYLE = ".card td { text-align: left; overflow-wrap: anywhere } figcaption { max-width: 80ch }"

@@ -59,9 +59,13 @@ def test_blocks_of_a_known_device_are_recovered():
 def test_what_is_held_out_is_what_its_name_says():
     measured = measure()
     held_out = fit().blocks
-    widths = {i: block.output.groups[0] for i, block in enumerate(measured.blocks)}
-    unseen = set(held_out["unseen widths"].indices)
-    assert unseen == {i for i, g in widths.items() if g.searched and (g.size // g.multiple) % 4 == 3}
+    names = {"stem": "stem.fuse", "head": "head.conv", "aggregation": "aggregation.out", "context": "context"}
+    unseen = {measured.blocks[i] for i in held_out["unseen widths"].indices}
+    for block in measured.blocks:
+        widths = {group.name: group.size for op in block.ops for group in op.output.groups}
+        last = widths[names.get(block.name, block.output.groups[0].name)]  # all of them are multiples of 4
+        assert (block in unseen) == (last // 4 % 4 == 3), block.name
+    assert {"head", "stem"} < {block.name for block in unseen}
     assert len({measured.block_sizes[i] for i in held_out["unseen resolution"].indices}) == 1
     other = {size for i, size in enumerate(measured.block_sizes) if i not in held_out["unseen resolution"].indices}
     assert measured.block_sizes[held_out["unseen resolution"].indices[0]] not in other

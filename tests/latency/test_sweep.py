@@ -171,8 +171,9 @@ def test_networks_that_were_not_fitted_judge_the_predictor(formula: type[Formula
 def test_progress_counts_a_network_as_its_blocks(formula: type[Formula], tmp_path: Path):
     calls: list[tuple[int, int, str]] = []
     sweep.sweep(SPEC, FAST, tmp_path, lambda *call: calls.append(call))
-    archs = [subject.arch for subject in sweep.sweep_subjects(SPEC, FAST) if subject.block is None]
-    archs += [subject.arch for subject in sweep.unseen_subjects(SPEC, FAST)]
+    fitted = [subject.arch for subject in sweep.sweep_subjects(SPEC, FAST) if subject.block is None]
+    unseen = [subject.arch for subject in sweep.unseen_subjects(SPEC, FAST)]
+    archs = [fitted[0], unseen[0], fitted[1], unseen[1], fitted[2]]  # at 0, 0, 1/3, 1/2 and 2/3 of their lists
     blocks = [len(declare_spec(arch).plain_blocks) for arch in archs]
     assert blocks[0] == len(declare(SPEC).plain_blocks)
     expected = [*range(12), *(12 + sum(blocks[:n]) for n in range(6))]
