@@ -126,6 +126,21 @@ def arch_latency(arch: ArchSpec, image_size: tuple[int, int], model: LatencyMode
     return float(network_latency(declare_spec(arch), image_size, model)({}, {}))
 
 
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """Milliseconds of a network, and the ends of their 90 % interval."""
+
+    ms: float
+    low_ms: float
+    high_ms: float
+
+
+def predict_arch(arch: ArchSpec, image_size: tuple[int, int], model: LatencyModel) -> Prediction:
+    """What a decided network takes, and how sure that is."""
+    ms = arch_latency(arch, image_size, model)
+    return Prediction(ms, *model.interval(ms))
+
+
 def latency_by_part(arch: ArchSpec, image_size: tuple[int, int], model: LatencyModel) -> dict[str, float]:
     """Where the predicted milliseconds of a decided network go: its parts in order, then what lies between blocks.
 

@@ -81,13 +81,15 @@ def _score(run: Run, name: str, arch: ArchSpec) -> Scores:
 
 def _row(run: Run, latency: Latency, name: str, arch: ArchSpec, timing: Timing) -> Row:
     network = declare_spec(arch)
+    predicted = latency.of_arch(arch)
     units = {"predicted_unit": latency.unit, "latency_unit": unit_of_device(run.spec.latency.device)}
     return {
         "name": name,
         "miou": None,
         "parameters": counts.parameters(network),
         "gmacs": counts.macs(network, run.spec.latency.image_size) / 1e9,
-        "predicted_ms": latency.of_arch(arch),
+        "predicted_ms": predicted and predicted.ms,
+        "predicted_interval_ms": predicted and [predicted.low_ms, predicted.high_ms],
         "latency_ms": timing.ms,
         "noise": timing.noise,
         **{name: unit for name, unit in units.items() if unit != "ms"},
@@ -119,12 +121,20 @@ def print_table(rows: list[Row], target_ms: float, predicted: str = "ms", measur
             _cell(row["miou"], 100.0, 1),
             _cell(row["parameters"], 1e-6, 3),
             _cell(row["gmacs"], 1.0, 3),
-            *(_cell(row["predicted_ms"], 1.0, 2) for _ in foreseen),
+            *(_predicted(row) for _ in foreseen),
             _cell(row["latency_ms"], 1.0, 2),
         )
     console = Console()
     console.print(table)
     console.print(verdict(rows), highlight=False)
+
+
+def _predicted(row: Row) -> str:
+    """Milliseconds, and how far off nine networks in ten are at most."""
+    if row["predicted_ms"] is None:
+        return _cell(None, 1.0, 2)
+    _, high = row["predicted_interval_ms"]
+    return f"{row['predicted_ms']:.2f} ±{100 * (high / row['predicted_ms'] - 1):.0f} %"
 
 
 def _cell(value: float | int | None, factor: float, digits: int) -> str:

@@ -14,7 +14,14 @@ from rtseg_jax.architecture import ArchSpec, Network, declare
 from rtseg_jax.config import RunSpec
 from rtseg_jax.data import Dataset, build_dataset, training_batches
 from rtseg_jax.errors import UserError
-from rtseg_jax.latency import LatencyModel, NetworkLatency, arch_latency, network_latency, run_sweep_in_child
+from rtseg_jax.latency import (
+    LatencyModel,
+    NetworkLatency,
+    Prediction,
+    network_latency,
+    predict_arch,
+    run_sweep_in_child,
+)
 from rtseg_jax.models import SegmentationNetwork, initial_variables, variable_shapes
 from rtseg_jax.models.convolution import default_lowering
 from rtseg_jax.search.decide import LatencyOf, check_reachable, reachable_range
@@ -33,14 +40,14 @@ class Latency:
     Attributes:
       of_network: cost by kept counts and path weights.
       of_decision: the same for whole numbers.
-      of_arch: predicted milliseconds of an architecture; None where that is not known.
+      of_arch: predicted milliseconds of an architecture with their interval; None where that is not known.
       target_ms: the cost that the search aims at.
       unit: of cost: milliseconds, unless they are modelled or the search has a budget in their place.
     """
 
     of_network: NetworkLatency
     of_decision: LatencyOf
-    of_arch: Callable[[ArchSpec], float | None]
+    of_arch: Callable[[ArchSpec], Prediction | None]
     target_ms: float
     unit: str
 
@@ -130,9 +137,9 @@ class Run:
         target_ms = self.spec.latency.target(of_decision({}, mixed_paths(self.supernet)))
         check_reachable(target_ms, reachable_range(self.supernet, of_decision), model.unit)
 
-        def of_arch(arch: ArchSpec) -> float | None:
+        def of_arch(arch: ArchSpec) -> Prediction | None:
             known = arch.network.block == "mixed"  # the predictor knows the blocks of the search space only
-            return arch_latency(arch, size, model) if known else None
+            return predict_arch(arch, size, model) if known else None
 
         return Latency(of_network, of_decision, of_arch, target_ms, model.unit)
 

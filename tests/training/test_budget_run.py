@@ -61,3 +61,9 @@ def test_the_table_has_no_column_of_predictions(capsys):
     printed = capsys.readouterr().out
     assert "Target 0.50 GMACs" in printed
     assert "predicted" not in printed
+
+
+def test_the_table_tells_how_sure_a_prediction_is(capsys):
+    row = {"name": "searched", "miou": 0.5, "parameters": 10**6, "gmacs": 0.5, "latency_ms": 2.0}
+    outcome.print_table([row | {"predicted_ms": 2.5, "predicted_interval_ms": [2.4, 2.6]}], 2.6)
+    assert "2.50 ±4 %" in capsys.readouterr().out
