@@ -129,7 +129,7 @@ def _search() -> ml_collections.ConfigDict:
     search.temperature_start = 5.0  # Gumbel temperature τ, falls exponentially (not published, ours)
     search.temperature_end = 0.5  # likewise
     search.freeze_paths = 0.7  # share of the search after which paths stay and only widths move (ours)
-    search.beta_gain = 0.0  # e-folds of β per search at 10 % or more over the target; 0: constant, as published (ours)
+    search.beta_gain = 0.0  # e-folds of β per search that stays 10 % beside its target; 0: constant as published (ours)
     search.beta_limit = 20.0  # largest factor on β, where beta_gain is not 0 (ours)
     return search
 

@@ -15,6 +15,7 @@ from rtseg_jax.search.arch_params import ArchParams
 from rtseg_jax.search.decide import Decision, decide
 from rtseg_jax.search.slicing import slice_variables
 from rtseg_jax.search.uniform import uniform_spec
+from rtseg_jax.training.beta_control import BetaControl
 from rtseg_jax.training.checkpoints import Checkpoints
 from rtseg_jax.training.loop import Phase, train
 from rtseg_jax.training.optimizers import architecture_optimizer, weight_optimizer
@@ -109,7 +110,7 @@ def initial_state(setup: StepSetup, variables: Any, run: Run, arch: ArchParams |
         setup.optimizer.init(variables["params"]),
         arch,
         arch_opt_state,
-        jnp.zeros(()) if controlled else None,
+        BetaControl.start() if controlled else None,
     )
     return put_replicated(state, run.mesh)
 

@@ -18,7 +18,7 @@ class TrainState:
       opt_state: of the weights' optimizer.
       arch: `ArchParams`, or None.
       arch_opt_state: of their optimizer, or None.
-      log_beta: log of the factor that the search has put on β, or None where β is constant.
+      beta_control: `BetaControl` of a search, or None where β is constant.
     """
 
     step: Any
@@ -27,7 +27,7 @@ class TrainState:
     opt_state: Any
     arch: Any = None
     arch_opt_state: Any = None
-    log_beta: Any = None
+    beta_control: Any = None
 
     @property
     def variables(self) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """The pure training step, and the parts it is made of."""
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from rtseg_jax.architecture import Network
 from rtseg_jax.latency import NetworkLatency
 from rtseg_jax.models import Architecture, SegmentationNetwork
 from rtseg_jax.search.arch_params import ArchParams, path_probabilities, sample
+from rtseg_jax.training.beta_control import BetaControl
 from rtseg_jax.training.losses import LossSpec, segmentation_losses, total_loss
 from rtseg_jax.training.specs import SearchSpec
 from rtseg_jax.training.state import TrainState
@@ -23,7 +23,6 @@ Metrics = dict[str, Any]
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)  # of ImageNet, as everywhere in the field; in [0, 1]
 IMAGE_STD = (0.229, 0.224, 0.225)
-SATURATED_GAP = 0.1  # relative latency gap from which on β grows or falls no faster
 
 
 def normalize(images: UInt8[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
@@ -61,22 +60,9 @@ class SearchSetup:
         """Whether the paths stay as they are."""
         return step >= int(self.spec.freeze_paths * self.steps)
 
-    def next_log_beta(self, log_beta: Float[Array, ""] | None, latency_ms: Float[Array, ""]) -> jax.Array | None:
-        """The controller: log β grows with the relative gap and falls once the latency is below its target (ours).
-
-            log f ← clip(log f + gain / steps · clip((Σ / target − 1) / 0.1, −1, 1), 0, log limit)
-
-        β·f takes the place of β in the next step. The wide gap at the start counts like one of 10 %: it says nothing of
-        the force that is needed, and β would be at its limit before the widths have moved.
-
-        The published term pulls with the same force however wide the gap is. Where the task pulls as hard the other
-        way, or a gap opens late, when paths freeze and width steps have become short, latency ends beside its target.
-        """
-        if log_beta is None:
-            return None
-        gap = jnp.clip((latency_ms / self.target_ms - 1) / SATURATED_GAP, -1.0, 1.0)
-        change = self.spec.beta_gain / self.steps * gap
-        return jnp.clip(log_beta + change, 0.0, math.log(self.spec.beta_limit))
+    def controlled(self, control: BetaControl, latency_ms: Float[Array, ""]) -> BetaControl:
+        """The controller of β after a step of this expected latency."""
+        return control.after(latency_ms / self.target_ms - 1, self.spec.beta_gain / self.steps, self.spec.beta_limit)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +103,7 @@ def make_step(setup: StepSetup) -> Callable[[TrainState, Batch, Any], tuple[Trai
             outputs, updated = _forward(setup.model, variables, images, architecture, key)
             losses = segmentation_losses(outputs, batch["label"], teacher_outputs, setup.loss) | latency.losses
             stats = _keep_unselected(setup.model.network, state.batch_stats, updated, architecture)
-            beta_factor = 1.0 if state.log_beta is None else jnp.exp(state.log_beta)
+            beta_factor = 1.0 if state.beta_control is None else state.beta_control.factor
             total = total_loss(losses, setup.loss, beta_factor)
             return total, (stats, {"losses": losses | {"total": total}, **latency.metrics})
 
@@ -206,8 +192,8 @@ def _update(setup: StepSetup, state: TrainState, gradients: tuple[Any, Any], sta
 
 def _control(setup: StepSetup, state: TrainState, metrics: Metrics) -> tuple[TrainState, Metrics]:
     """The state with the factor on β of the next step; metrics tell β of this one."""
-    if setup.search is None or state.log_beta is None:
+    if setup.search is None or state.beta_control is None:
         return state, metrics
-    log_beta = setup.search.next_log_beta(state.log_beta, metrics["latency_ms"])
-    beta = setup.loss.beta * jnp.exp(state.log_beta)
-    return dataclasses.replace(state, log_beta=log_beta), metrics | {"beta": beta}
+    control = setup.search.controlled(state.beta_control, metrics["latency_ms"])
+    beta = setup.loss.beta * state.beta_control.factor
+    return dataclasses.replace(state, beta_control=control), metrics | {"beta": beta}

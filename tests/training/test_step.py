@@ -13,6 +13,7 @@ from rtseg_jax.architecture import PATHS, NetworkSpec, declare
 from rtseg_jax.models import Architecture, SegmentationNetwork
 from rtseg_jax.search.arch_params import ArchParams, initialize
 from rtseg_jax.search.estimators import binarize, sample_path
+from rtseg_jax.training.beta_control import BetaControl
 from rtseg_jax.training.losses import LossSpec, cross_entropy
 from rtseg_jax.training.optimizers import accumulated
 from rtseg_jax.training.sharding import data_mesh, put_batch, put_replicated, replicated, split
@@ -147,13 +148,14 @@ def test_schedules_by_hand():
 def test_controller_by_hand():
     """Gain 5 over 10 steps: 0.5 at gaps of 10 % and more; the factor on β stays between 1 and 5."""
     search = search_setup(spec=dataclasses.replace(SEARCH, beta_gain=5.0, beta_limit=5.0), target_ms=4.0)
-    log_beta, factors = jnp.zeros(()), []
-    for latency_ms in (12.0, 4.2, 4.0, 3.8, 2.0, 2.0, 5.0, 5.0, 5.0, 5.0):
-        log_beta = search.next_log_beta(log_beta, jnp.float32(latency_ms))
-        factors.append(float(jnp.exp(log_beta)))
-    logs = [0.5, 0.75, 0.75, 0.5, 0.0, 0.0, 0.5, 1.0, 1.5]
-    np.testing.assert_allclose(factors, [*np.exp(logs), 5.0], rtol=1e-5)
-    assert search.next_log_beta(None, jnp.float32(5.0)) is None
+    control, logs = BetaControl.start(), []
+    for latency_ms in (12.0, 4.2, 4.0, 3.8, 3.0, 4.1, 3.9, 4.0, 4.1, 3.9, 3.9, 8.0, 8.0, 8.0, 8.0, 8.0):
+        control = search.controlled(control, jnp.float32(latency_ms))
+        logs.append(float(control.log_factor))
+    # far, near, on the target (neither side), below it twice, across it twice, on it, above, across, ...
+    start = [0.5, 0.75, 0.75, 1.0, 1.5, 1.0, 0.5, 0.5, 0.625, 0.125, 0.25]
+    np.testing.assert_allclose(logs, [*start, 0.0, 0.5, 1.0, 1.5, np.log(5.0)], atol=1e-5)
+    assert float(control.factor) == pytest.approx(5.0)
 
 
 def test_controlled_step_pulls_with_its_own_beta():
@@ -163,12 +165,15 @@ def test_controlled_step_pulls_with_its_own_beta():
     step = jax.jit(lambda state, batch: make_step(controlled)(state, batch, None), compiler_options=QUICK)
     state = state_of(SETUP)
     plain, metrics = search_step()(state, batch_of(0))
-    after, controlled_metrics = step(state.replace(log_beta=jnp.log(3.0)), batch_of(0))
+    after, controlled_metrics = step(
+        state.replace(beta_control=BetaControl(jnp.log(3.0), jnp.float32(0.2))), batch_of(0)
+    )
     assert float(controlled_metrics["beta"]) == pytest.approx(0.03, rel=1e-5)
     gap = float(metrics["latency_ms"]) - 1.0  # the target is 1 ms
     assert gap > 0.1
-    assert float(after.log_beta) == pytest.approx(np.log(3.0) + 1.0)
-    assert plain.log_beta is None
+    assert float(after.beta_control.log_factor) == pytest.approx(np.log(3.0) + 1.0)
+    assert float(after.beta_control.gap) == pytest.approx(gap, rel=1e-5)
+    assert plain.beta_control is None
     assert "beta" not in metrics
     total = controlled_metrics["losses"]["total"]
     assert float(total) == pytest.approx(float(metrics["losses"]["total"]) + 0.02 * gap, rel=1e-5)
@@ -188,20 +193,23 @@ def simulated_search(beta_gain, push):
     optimizer = optax.sgd(optax.linear_schedule(2.0 / 40, 0.0, 200))  # β·latency alone moves by 0.5 in 40 steps
 
     def step(carry, _):
-        indicators, opt_state, log_beta = carry
+        indicators, opt_state, control = carry
 
         def loss(indicators):
             latency_ms = 0.25 * binarize(indicators, 4, 1).sum()
-            factor = 1.0 if log_beta is None else jnp.exp(log_beta)
+            factor = control.factor if beta_gain else 1.0
             return factor * jnp.abs(latency_ms - 20.0) - 0.25 * push * indicators.sum(), latency_ms
 
         gradients, latency_ms = jax.grad(loss, has_aux=True)(indicators)
         updates, opt_state = optimizer.update(gradients, opt_state)
-        state = (optax.apply_updates(indicators, updates), opt_state, search.next_log_beta(log_beta, latency_ms))
-        return state, latency_ms / 20.0
+        return (
+            optax.apply_updates(indicators, updates),
+            opt_state,
+            search.controlled(control, latency_ms),
+        ), latency_ms / 20
 
     indicators = jnp.linspace(0.75, 1.25, 256)
-    start = (indicators, optimizer.init(indicators), jnp.zeros(()) if beta_gain else None)
+    start = (indicators, optimizer.init(indicators), BetaControl.start())
     return np.asarray(jax.lax.scan(step, start, None, length=200)[1])
 
 
