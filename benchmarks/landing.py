@@ -29,14 +29,16 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from rtseg_jax.architecture import ArchSpec, declare
+from rtseg_jax.architecture import PATHS, ArchSpec, declare
 from rtseg_jax.config import run_spec
-from rtseg_jax.files import write_text
+from rtseg_jax.errors import UserError
+from rtseg_jax.files import write_json, write_text
 from rtseg_jax.latency import LatencyModel, measure_networks_in_child, network_latency, run_sweep_in_child
 from rtseg_jax.search.decide import LANDING, LatencyOf, reachable_range
 from rtseg_jax.training.train_and_evaluate import train_and_evaluate
 from rtseg_jax.training.workdir import Workdir
 
+FORMS = {"off": ("published",), "on": ("controlled",), "both": ("published", "controlled")}
 MEASURED = (0.95, 1.05)  # of the target
 BETA_GAIN = 10.0  # of the controlled form, see `config.search.beta_gain`
 LAST = 0.05  # share of the search over which the soft latency is averaged
@@ -98,7 +100,7 @@ def prepared_config(arguments: argparse.Namespace) -> ml_collections.ConfigDict:
             config.train[name] = getattr(arguments, name)
     config.phases = ("pretrain",)
     supernet = arguments.supernet or arguments.out / "supernet"
-    if not Workdir(supernet).finished("pretrain"):
+    if not arguments.supernet:
         quietly(config, supernet)
     config.init_from, config.phases = str(supernet), ("search",)
     folder = arguments.predictor or arguments.out / "latency"
@@ -133,22 +135,20 @@ def planned(arguments: argparse.Namespace, config: ml_collections.ConfigDict) ->
     network, model = declare(spec.network), LatencyModel.load(Path(config.latency.predictor))
     low, high = reachable_range(network, LatencyOf(network, network_latency(network, spec.data.eval_size, model)))
     targets = np.geomspace(low, high, arguments.targets + 2)[1:-1]
-    forms = {"off": ["published"], "on": ["controlled"], "both": ["published", "controlled"]}[arguments.controller]
     return [
         Search(form, float(target), seed, Workdir(arguments.out / f"{form}_{number}_{seed}"))
         for seed in range(arguments.seeds)
         for number, target in enumerate(targets)
-        for form in forms
+        for form in FORMS[arguments.controller]
     ]
 
 
 def run(search: Search, config: ml_collections.ConfigDict, beta_gain: float) -> None:
-    """Runs one search, unless it is finished."""
+    """Runs one search; what is finished is skipped, and refused where the config was another one."""
     config = config.copy_and_resolve_references()
     config.seed, config.latency.target_ms = search.seed, search.target_ms
     config.search.beta_gain = beta_gain if search.form == "controlled" else 0.0
-    if not search.workdir.finished("search"):
-        quietly(config, search.workdir.root)
+    quietly(config, search.workdir.root)
 
 
 def evaluated(searches: list[Search], config: ml_collections.ConfigDict) -> list[Row]:
@@ -176,7 +176,7 @@ def row_of(search: Search, arch: ArchSpec, measured_ms: float) -> Row:
         predicted=results["predicted_ms"] / search.target_ms,
         measured=measured_ms / search.target_ms,
         paths=dict(arch.paths),
-        moved=sum(("skip", "lir", "mhsa")[index] != arch.paths[name] for name, index in probable.items()),
+        moved=sum(PATHS[index] != arch.paths[name] for name, index in probable.items()),
         searched_channels=sum(now for now, _ in kept.values()),
         decided_channels=sum(arch.widths.values()),
         changed_channels=sum(abs(now - arch.widths[name]) for name, (now, _) in kept.items()),
@@ -231,6 +231,21 @@ def markdown(rows: list[Row], verdicts: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def run_all(arguments: argparse.Namespace) -> list[Row]:
+    """Everything that is not finished yet, with a bar; then the measurements."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as progress:
+        bar = progress.add_task("supernet and latency sweep", total=None)
+        config = prepared_config(arguments)
+        searches = planned(arguments, config)
+        progress.update(bar, total=len(searches))
+        for search in searches:
+            progress.update(bar, description=f"{search.form}, {search.target_ms:.2f} ms, seed {search.seed}")
+            run(search, config, arguments.beta_gain)
+            progress.advance(bar)
+    return evaluated(searches, config)
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -242,27 +257,20 @@ def main() -> None:
     parser.add_argument("--pretrain_steps", type=int, help="likewise")
     parser.add_argument("--supernet", type=Path, help="workdir of a finished pretraining, made in OUT where not given")
     parser.add_argument("--predictor", type=Path, help="folder of a latency sweep, measured in OUT where not given")
-    parser.add_argument("--controller", choices=("off", "on", "both"), default="off", help="of β")
+    parser.add_argument("--controller", choices=FORMS, default="off", help="of β")
     parser.add_argument("--beta_gain", type=float, default=BETA_GAIN, help="of the controller")
     arguments = parser.parse_args()
     arguments.out = arguments.out.absolute()
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
-        bar = progress.add_task("supernet and latency sweep", total=None)
-        config = prepared_config(arguments)
-        searches = planned(arguments, config)
-        progress.update(bar, total=len(searches))
-        for search in searches:
-            progress.update(bar, description=f"{search.form}, {search.target_ms:.2f} ms, seed {search.seed}")
-            run(search, config, arguments.beta_gain)
-            progress.advance(bar)
-    rows = evaluated(searches, config)
-    verdicts = {form: verdict([row for row in rows if row.form == form]) for form in sorted({r.form for r in rows})}
+    try:
+        rows = run_all(arguments)
+    except UserError as error:
+        parser.error(str(error))
+    verdicts = {form: verdict([row for row in rows if row.form == form]) for form in FORMS[arguments.controller]}
     text = markdown(rows, verdicts)
     write_text(arguments.out / "landing.md", text)
-    result = {"rows": [dataclasses.asdict(row) for row in rows], "verdicts": verdicts}
-    write_text(arguments.out / "landing.json", json.dumps(result, indent=2))
+    write_json(
+        arguments.out / "landing.json", {"rows": [dataclasses.asdict(row) for row in rows], "verdicts": verdicts}
+    )
     print(text)
     sys.exit(not all(passed(found) for found in verdicts.values()))
 

@@ -1,0 +1,84 @@
+"""What the landing benchmark makes of finished searches, by hand."""
+
+import dataclasses
+import json
+
+import pytest
+
+from benchmarks.landing import Row, Search, markdown, passed, row_of, verdict
+from rtseg_jax.architecture import ArchSpec, NetworkSpec
+from rtseg_jax.training.workdir import Workdir
+
+ROW = Row(
+    form="published",
+    target_ms=2.0,
+    seed=0,
+    soft=1.02,
+    soft_last=1.0,
+    predicted=0.99,
+    measured=1.01,
+    paths={"stage8_1": "skip", "stage16_1": "lir"},
+    moved=0,
+    searched_channels=60,
+    decided_channels=56,
+    changed_channels=8,
+    all_channels=80,
+    miou=0.25,
+)
+
+
+def test_row_of_a_finished_search(tmp_path):
+    workdir, target = Workdir(tmp_path), 2.0
+    for step in range(1, 41):  # the last 5 % are two steps
+        latency_ms = {39: 2.2, 40: 2.4}.get(step, 9.0)
+        kept = {"detail": [24, 32], "stage8": [8, 16], "gone": [4, 4]}
+        paths = {"stage8_1": [0.2, 0.3, 0.5]}
+        workdir.append_history(
+            {"phase": "search", "step": step, "latency_ms": latency_ms, "kept": kept, "paths": paths}
+        )
+    workdir.append_history({"phase": "search", "step": 40, "miou": 0.5})
+    workdir.finish("search", {"predicted_ms": 1.97, "recalibrated_miou": 0.3})
+    arch = ArchSpec(NetworkSpec(3), {"detail": 20, "stage8": 16}, {"stage8_1": "lir"})
+    row = row_of(Search("published", target, 0, workdir), arch, 2.1)
+    assert (row.soft, row.soft_last) == (pytest.approx(1.15), pytest.approx(1.2))
+    assert (row.predicted, row.measured) == (pytest.approx(0.985), pytest.approx(1.05))
+    assert (row.paths, row.moved) == ({"stage8_1": "lir"}, 1)
+    assert (row.searched_channels, row.decided_channels) == (32, 36)
+    assert (row.changed_channels, row.all_channels, row.miou) == (4 + 8, 48, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "value"),
+    [
+        ({}, "searches", 2),
+        ({"predicted": 0.979}, "predicted_in_landing", 1),
+        ({"predicted": 1.001}, "predicted_in_landing", 1),
+        ({"measured": 0.949}, "measured_within_5_percent", 1),
+        ({"measured": 1.051}, "measured_within_5_percent", 1),
+        ({"target_ms": 1.99, "measured": 1.02}, "measured_rises", True),
+        ({"target_ms": 1.99}, "measured_rises", False),
+        ({"target_ms": 1.99}, "predicted_rises", False),
+    ],
+)
+def test_verdict(changes, name, value):
+    rows = [ROW, dataclasses.replace(ROW, **({"target_ms": 3.0, "soft": 0.9} | changes))]
+    found = verdict(rows)
+    assert found[name] == value
+    assert passed(found) is (changes == {})
+    assert (found["soft_within_5_percent"], found["changed_channels"]) == (1, 0.1)
+    assert found["largest_soft_gap"] == pytest.approx(0.1)
+
+
+def test_seeds_rise_each_for_itself():
+    assert passed(verdict([ROW, dataclasses.replace(ROW, seed=1)]))
+
+
+def test_table():
+    rows = [dataclasses.replace(ROW, moved=1)]
+    text = markdown(rows, {"published": verdict(rows)})
+    assert (
+        "| published | 2.000 | 0 | 1.020 | 0.9900 | 1.010 | skip lir (1 moved) | 60 → 56 of 80 | 8 | 25.0 |"
+    ) in text.splitlines()
+    line = text.splitlines()[-1]
+    assert line.startswith("published: passed; ")
+    assert json.loads(line.removeprefix("published: passed; "))["searches"] == 1
