@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ SCALES = (0.5, 1.25, 0.75)
 """Of the image's sides, for blocks that show what another resolution costs."""
 
 OTHER_RESOLUTION = 5  # one visit in so many has one of these scales
+DRAWS = 10  # for each block at most, where the same ones come again
 SIDE_MULTIPLE = 32  # of scaled sides: the coarsest feature map has no part of a pixel
 
 
@@ -24,21 +26,29 @@ def block_groups(block: Block) -> tuple[Group, ...]:
 
 
 def sample_blocks(spec: NetworkSpec, image_size: Size, number: int, seed: int) -> list[Subject]:
-    """Blocks of all types in turn, at full, smallest and random widths; some of them at other resolutions."""
-    generator = np.random.default_rng(seed)
-    turns = {kind: _endless(places, generator) for kind, places in _places(declare(spec)).items()}
+    """Blocks of all types in turn, at full, smallest and random widths, some at other resolutions; no block twice.
+
+    Small search spaces may have fewer blocks than `number`.
+    """
+    draws = itertools.islice(_random_blocks(spec, image_size, np.random.default_rng(seed)), DRAWS * number)
+    result: dict[str, Subject] = {}
+    while len(result) < number and (subject := next(draws, None)):
+        result.setdefault(json.dumps(subject.to_json()), subject)
+    return list(result.values())
+
+
+def _random_blocks(spec: NetworkSpec, image_size: Size, generator: np.random.Generator) -> Iterator[Subject]:
+    turns = [_endless(places, generator) for places in _places(declare(spec)).values()]
     scales = itertools.cycle(SCALES)
-    result: list[Subject] = []
-    for index in range(number):
-        visit, turn = divmod(index, len(turns))
-        block = next(list(turns.values())[turn])
-        # Of each type the first is full, the second minimal: they bound what has to be interpolated.
-        fixed = {0: 1.0, 1: 0.0}.get(visit)
-        widths = {g.name: _width(g, generator, fixed) for g in block_groups(block)}
-        other = visit % OTHER_RESOLUTION == OTHER_RESOLUTION - 1
-        size = scaled_size(image_size, next(scales)) if other else image_size
-        result.append(block_subject(spec, block.name, widths, size))
-    return result
+    for visit in itertools.count():
+        for places in turns:
+            block = next(places)
+            # Of each type the first is full, the second minimal: they bound what has to be interpolated.
+            fixed = {0: 1.0, 1: 0.0}.get(visit)
+            widths = {g.name: _width(g, generator, fixed) for g in block_groups(block)}
+            other = visit % OTHER_RESOLUTION == OTHER_RESOLUTION - 1
+            size = scaled_size(image_size, next(scales)) if other else image_size
+            yield block_subject(spec, block.name, widths, size)
 
 
 def scaled_size(image_size: Size, scale: float) -> Size:

@@ -11,7 +11,7 @@ from synthetic import CARD, SPEC, block_ms, network_ms
 
 from rtseg_jax.architecture import MIXED, ArchSpec, Block, NetworkSpec, declare, declare_spec
 from rtseg_jax.errors import UserError
-from rtseg_jax.latency import LatencyModel, LatencySpec, arch_latency, backends, sweep
+from rtseg_jax.latency import LatencyModel, LatencySpec, arch_latency, backends, sampling, sweep
 from rtseg_jax.latency.backends import Timing, make_backend, merge, timing_of
 from rtseg_jax.latency.child import measure_networks_in_child, run_sweep_in_child
 from rtseg_jax.latency.fitting import fit
@@ -99,7 +99,7 @@ def test_samples_visit_every_type_at_its_full_and_smallest_widths():
     assert sample != sample_blocks(SPEC, (64, 128), 40, seed=4)
     kinds = [named[subject.block].kind for subject in sample]
     assert len(set(kinds)) == 8
-    assert {kinds.count(kind) for kind in kinds} == {5}
+    assert {kind: kinds.count(kind) for kind in set(kinds)} == dict.fromkeys(kinds, 5) | {"stem": 4, "conv": 6}
     groups = {group.name: group for group in network.searched_groups}
     for subject in sample[:8]:
         assert all(width == groups[name].size for name, width in subject.arch.widths.items())
@@ -109,9 +109,19 @@ def test_samples_visit_every_type_at_its_full_and_smallest_widths():
         widths = subject.arch.widths
         assert set(widths) == {group.name for group in block_groups(named[subject.block])}
         assert all(groups[group].snap(width) == width for group, width in widths.items())
-    assert {subject.image_size for subject in sample[:32]} == {(64, 128)}
-    scaled = [subject.image_size for subject in sample[32:]]  # 0.5, 1.25 and 0.75 in turn, in whole multiples of 32
+    assert {subject.image_size for subject in sample[:31]} == {(64, 128)}  # one stem came twice, and was drawn once
+    scaled = [subject.image_size for subject in sample[31:39]]  # 0.5, 1.25 and 0.75 in turn, in whole multiples of 32
     assert scaled == [(32, 64), (64, 160), (64, 96)] * 2 + [(32, 64), (64, 160)]
+
+
+def test_no_block_is_sampled_twice_and_small_spaces_have_an_end(monkeypatch: pytest.MonkeyPatch):
+    sample = sample_blocks(TINY, (32, 64), 200, seed=0)
+    assert len({json.dumps(subject.to_json()) for subject in sample}) == 200
+    assert sample_blocks(TINY, (32, 64), 40, seed=0) == sample[:40]
+    monkeypatch.setattr(sampling, "DRAWS", 1)
+    fewer = sample_blocks(TINY, (32, 64), 200, seed=0)
+    assert 40 < len(fewer) < 200
+    assert fewer == sample[: len(fewer)]
 
 
 def test_networks_to_judge_by_are_others_than_those_that_are_fitted():
