@@ -18,10 +18,12 @@ from jaxtyping import Float
 from rtseg_jax.architecture import Block
 from rtseg_jax.errors import UserError
 from rtseg_jax.latency.accuracy import conformal_spread
+from rtseg_jax.latency.arrays import Features, predict
 from rtseg_jax.latency.features import CONTEXT_FEATURES
-from rtseg_jax.latency.fitting import Features, Fit, HeldOut, Measured, predict, robust
+from rtseg_jax.latency.fitting import Fit, HeldOut, Measured
 from rtseg_jax.latency.predictor import LatencyModel, check_card
 from rtseg_jax.latency.pricing import network_columns
+from rtseg_jax.latency.regression import robust
 from rtseg_jax.latency.subjects import Size
 
 GAIN_PULL = 0.1  # of the common gain on that of a type, where one measurement with an error of 1 pulls with 1
