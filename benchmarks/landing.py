@@ -191,7 +191,7 @@ def rises(values: list[float]) -> bool:
 
 
 def verdict(rows: list[Row]) -> dict[str, Any]:
-    """What the issue asks of the rows of one form."""
+    """How many rows of one form landed, and whether latencies rise with the target."""
     by_seed = [[row for row in rows if row.seed == seed] for seed in sorted({row.seed for row in rows})]
     return {
         "searches": len(rows),

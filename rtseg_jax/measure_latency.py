@@ -3,19 +3,22 @@
     python -m rtseg_jax.measure_latency --device=host_cpu --out=latency/host --width=1.0 --image_size=512,1024
 
 Measurements go to `measurements.jsonl`, the predictor and its card to `predictor.json`, plots to `report/`. A sweep
-that was stopped goes on where it was; one that is finished is only fitted again. From a finished sweep of one device,
-25 blocks and 25 networks are enough for another one:
+that was stopped goes on where it was; one that is finished is only fitted again. `--config=configs/camvid.py` measures
+the network and the image size of a config. The predictor of one device can be adapted to a similar one by a few
+measurements:
 
-    python -m rtseg_jax.measure_latency --device=android --adapt_from=latency/host --out=latency/phone \
+    python -m rtseg_jax.measure_latency --threads=2 --adapt_from=latency/host --out=latency/two_threads \
         --width=1.0 --image_size=512,1024 --num_blocks=25 --num_networks=25
 """
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
 from absl import app, flags
+from ml_collections import config_flags
 from rich.progress import Progress
 
 from rtseg_jax.architecture import MIXED, ArchSpec, NetworkSpec, declare
@@ -35,6 +38,7 @@ OUT = flags.DEFINE_string("out", None, "folder of measurements, predictor and re
 REQUEST = flags.DEFINE_string(
     "request", None, "JSON file with `network` or `archs`, and `latency`; replaces other flags"
 )
+CONFIG = config_flags.DEFINE_config_file("config", None, "config of a run: its network and image size are measured")
 NUM_CLASSES = flags.DEFINE_integer("num_classes", 19, "classes of the network")
 WIDTH = flags.DEFINE_float("width", 1.0, "width of the supernet")
 BLOCK = flags.DEFINE_string("block", "mixed", "mixed, lir or gather_expansion")
@@ -81,7 +85,7 @@ def _main(out_dir: Path, request: dict[str, Any]) -> None:
 
 
 def _report(network_spec: NetworkSpec, result: sweep.Sweep) -> LatencyReport:
-    """What the page shows: errors of everything held out, and three networks taken apart."""
+    """What the page shows: errors of everything held out, and some networks taken apart."""
     model = result.model
     size = tuple(model.card["image_size"])
     parts = {name: latency_by_part(arch, size, model) for name, arch in _examples(network_spec).items()}
@@ -96,32 +100,43 @@ def _examples(network_spec: NetworkSpec) -> dict[str, ArchSpec]:
     full = {group.name: group.size for group in network.searched_groups}
     half = {group.name: group.snap(group.size // 2) for group in network.searched_groups}
     floors = {group.name: group.floor for group in network.searched_groups}
+    choices = [
+        ("supernet", full, MIXED),
+        ("LIR, full widths", full, "lir"),
+        ("attention, full widths", full, "mhsa"),
+        ("LIR, half as wide", half, "lir"),
+        ("smallest", floors, "skip"),
+    ]
+    if not network.mixed_blocks:  # nothing to choose
+        choices = [("full widths", full, MIXED), ("half as wide", half, MIXED), ("smallest", floors, MIXED)]
     return {
         name: living(network, ArchSpec(network_spec, widths, {mixed.name: path for mixed in network.mixed_blocks}))
-        for name, widths, path in (
-            ("supernet", full, MIXED),
-            ("LIR, full widths", full, "lir"),
-            ("attention, full widths", full, "mhsa"),
-            ("LIR, half as wide", half, "lir"),
-            ("smallest", floors, "skip"),
-        )
+        for name, widths, path in choices
     }
 
 
 def _request() -> dict[str, Any]:
     if REQUEST.value is not None:
         return json.loads(Path(REQUEST.value).read_text())
+    network, image_size = _network()
+    latency = {"device": DEVICE.value, "threads": THREADS.value, "image_size": image_size, "runs": RUNS.value}
+    latency |= {"num_blocks": NUM_BLOCKS.value, "num_networks": NUM_NETWORKS.value, "num_unseen": NUM_UNSEEN.value}
+    latency |= {"seed": SEED.value}
+    return {"network": network, "latency": latency}
+
+
+def _network() -> tuple[dict[str, Any], tuple[int, ...]]:
+    """Fields of the network, and its image size: those of a config, or of flags."""
+    if CONFIG.value is not None:
+        from rtseg_jax.config import run_spec  # noqa: PLC0415  (the child of a run needs no data pipelines)
+
+        spec = run_spec(CONFIG.value)
+        return dataclasses.asdict(spec.network), spec.latency.image_size
     try:
         image_size = tuple(int(n) for n in IMAGE_SIZE.value)
     except ValueError as error:
         raise UserError(f"--image_size is {','.join(IMAGE_SIZE.value)}: it must be height,width") from error
-    latency = {"device": DEVICE.value, "threads": THREADS.value, "image_size": image_size, "runs": RUNS.value}
-    latency |= {"num_blocks": NUM_BLOCKS.value, "num_networks": NUM_NETWORKS.value, "num_unseen": NUM_UNSEEN.value}
-    latency |= {"seed": SEED.value}
-    return {
-        "network": {"num_classes": NUM_CLASSES.value, "width": WIDTH.value, "block": BLOCK.value},
-        "latency": latency,
-    }
+    return {"num_classes": NUM_CLASSES.value, "width": WIDTH.value, "block": BLOCK.value}, image_size
 
 
 def _tuples(fields: dict[str, Any]) -> dict[str, Any]:

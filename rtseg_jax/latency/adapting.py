@@ -4,7 +4,8 @@
 
 Every type of block `k` gets a gain of its own, and what lies between blocks new rates. Blocks are fitted as networks of
 one block, together with whole networks. Gains are drawn to the common one, so that a type that was hardly measured
-follows the others. Tiles, rates and perceptron stay: widths matter as they did on the old device, up to the gain.
+follows the others. Tiles, rates and perceptron stay: widths matter as they did on the old device, up to the gain. That
+is right for other clocks or numbers of threads, not for another way of computing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,7 +48,8 @@ def adapt(base: LatencyModel, measured: Measured, card: Mapping[str, Any]) -> Fi
     check_card(card, "latency")
     if len(measured.networks) < 2:
         raise UserError(f"latency: {len(measured.networks)} networks were measured; adapting needs 2")
-    unknown = sorted({block.kind for block in measured.blocks} - set(base.kinds))
+    inside = (block for network in measured.networks for block in network.plain_blocks)
+    unknown = sorted({block.kind for block in (*measured.blocks, *inside)} - set(base.kinds))
     if unknown:
         raise UserError(f"latency: the predictor to adapt knows no blocks of type {', '.join(unknown)}")
     alone = [_columns(base, [block], size) for block, size in zip(measured.blocks, measured.block_sizes, strict=True)]

@@ -39,7 +39,7 @@ class Timing:
     Attributes:
       ms: what the device needs when nothing disturbs it; the card names the statistic.
       runs: how many were timed.
-      noise: median of the runs over `ms`, minus one.
+      noise: median of the runs over `ms`, minus one; of several rounds, or one round's `ms` over another's.
     """
 
     ms: float
@@ -116,7 +116,8 @@ def timing_of(seconds: list[float], cpu_time: bool = False) -> Timing:
 
 def merge(first: Timing, second: Timing) -> Timing:
     """Timing of two rounds of the same model."""
-    return Timing(min(first.ms, second.ms), first.runs + second.runs, max(first.noise, second.noise))
+    slow, fast = max(first.ms, second.ms), min(first.ms, second.ms)
+    return Timing(fast, first.runs + second.runs, max(first.noise, second.noise, slow / fast - 1.0))
 
 
 class HostCpu(FileBackend):

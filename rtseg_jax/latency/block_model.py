@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float
 
 from rtseg_jax.latency.arrays import Arrays
 from rtseg_jax.latency.features import CONTEXT_FEATURES
-from rtseg_jax.latency.predictor import Params, predict_blocks, rough
+from rtseg_jax.latency.predictor import Params, predict_blocks, rough, width_inputs
 from rtseg_jax.latency.regression import OUTLIER, rough_rates
 
 UNITS = 32
@@ -41,7 +41,7 @@ def _prepare(seen: Arrays, target: np.ndarray) -> dict[str, Any]:
     log_rough = np.log(rough({"rates": rates}, seen.widths, seen.context))
     return {
         "rates": jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), rates),
-        "widths": _scaling(np.concatenate([np.log1p(seen.widths), log_rough[:, None]], axis=1)),
+        "widths": _scaling(np.asarray(width_inputs(seen.widths, log_rough))),
         "context": _scaling(seen.context),
         "center": jnp.float32(np.mean(target)),
         "gains": jnp.ones(seen.context.shape[1] - len(CONTEXT_FEATURES)),

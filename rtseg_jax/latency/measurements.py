@@ -70,6 +70,7 @@ class Measurements:
         digest = hashlib.sha256("\n".join(row["graph"] for row in rows).encode()).hexdigest()
         return {
             **self.card,
+            "runs": min(row["timing"]["runs"] for row in rows),
             "graphs": f"{digest} over {len(rows)} models",
             "date": dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}",
             "noise": statistics.median(row["timing"]["noise"] for row in rows),

@@ -104,7 +104,7 @@ class LatencyModel:
         except (json.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
             raise UserError(f"{path}: not a latency predictor ({error}); run measure_latency again") from error
         if version != VERSION or same != (WIDTH_FEATURES, CONTEXT_FEATURES):
-            raise UserError(f"{path}: written by another version; run measure_latency again, it keeps the measurements")
+            raise UserError(f"{path}: written by another version; measure again, into another folder")
         check_card(model.card, str(path))
         return model
 

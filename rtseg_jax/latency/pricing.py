@@ -63,7 +63,7 @@ class FeatureTable:
 
 
 def feature_table(terms_by_block: list[tuple[Term, ...]]) -> FeatureTable:
-    """Arranges the terms of blocks; equal to `block_features` of each."""
+    """Arranges the terms of blocks; equal to `width_features` of each."""
     terms = [(index, term) for index, block in enumerate(terms_by_block) for term in block]
     factors: dict[Factor, int] = {}
     for _, term in terms:

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ SCALES = (0.5, 1.25, 0.75)
 """Of the image's sides, for blocks that show what another resolution costs."""
 
 OTHER_RESOLUTION = 5  # one visit in so many has one of these scales
-DRAWS = 10  # for each block at most, where the same ones come again
+DRAWS = 10  # for each block or network at most, where the same ones come again
 SIDE_MULTIPLE = 32  # of scaled sides: the coarsest feature map has no part of a pixel
 
 
@@ -76,19 +76,33 @@ def _endless(places: list[Block], generator: np.random.Generator) -> Iterator[Bl
 
 
 def sample_networks(spec: NetworkSpec, number: int, seed: int) -> list[ArchSpec]:
-    """The supernet, and random networks that shrink it as a whole or in each group by itself, in turns."""
+    """The supernet, and random networks that shrink it as a whole or in each group by itself, in turns; none twice."""
     network = declare(spec)
-    generator = np.random.default_rng([seed, 1])
     both = {block.name: MIXED for block in network.mixed_blocks}
     supernet = ArchSpec(spec, {group.name: group.size for group in network.searched_groups}, both)
-    return [supernet, *(_random_network(spec, network, index, generator) for index in range(1, number))]
+    return _distinct(itertools.chain([supernet], _random_networks(spec, 1, np.random.default_rng([seed, 1]))), number)
 
 
-def sample_unseen_networks(spec: NetworkSpec, number: int, seed: int) -> list[ArchSpec]:
-    """Random networks of the same kind, none of which `sample_networks` gives with this seed."""
+def sample_unseen_networks(spec: NetworkSpec, number: int, seed: int, seen: Iterable[ArchSpec] = ()) -> list[ArchSpec]:
+    """Random networks of the same kind, none of them twice and none that was `seen`."""
+    return _distinct(_random_networks(spec, 0, np.random.default_rng([seed, 2])), number, seen)
+
+
+def _distinct(draws: Iterator[ArchSpec], number: int, seen: Iterable[ArchSpec] = ()) -> list[ArchSpec]:
+    """The first so many that differ from each other and from what was seen; fewer where the space is small."""
+    known = {arch.digest for arch in seen}
+    result: list[ArchSpec] = []
+    limited = itertools.islice(draws, DRAWS * number)
+    while len(result) < number and (arch := next(limited, None)):
+        if arch.digest not in known:
+            known.add(arch.digest)
+            result.append(arch)
+    return result
+
+
+def _random_networks(spec: NetworkSpec, start: int, generator: np.random.Generator) -> Iterator[ArchSpec]:
     network = declare(spec)
-    generator = np.random.default_rng([seed, 2])
-    return [_random_network(spec, network, index, generator) for index in range(number)]
+    return (_random_network(spec, network, index, generator) for index in itertools.count(start))
 
 
 def _random_network(spec: NetworkSpec, network: Network, index: int, generator: np.random.Generator) -> ArchSpec:

@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from rtseg_jax.architecture import ArchSpec, NetworkSpec, declare_spec
+from rtseg_jax.errors import UserError
 from rtseg_jax.latency.accuracy import Point, error_figures
 from rtseg_jax.latency.adapting import adapt
 from rtseg_jax.latency.backends import Backend, BatchBackend, Timing, make_backend, merge
 from rtseg_jax.latency.fitting import Fit, Measured, fit
 from rtseg_jax.latency.measurements import Measurements, Origin
 from rtseg_jax.latency.predictor import LatencyModel
-from rtseg_jax.latency.pricing import arch_latency
+from rtseg_jax.latency.pricing import predict_arch
 from rtseg_jax.latency.sampling import sample_blocks, sample_networks, sample_unseen_networks
 from rtseg_jax.latency.spec import LatencySpec
-from rtseg_jax.latency.subjects import Subject
+from rtseg_jax.latency.subjects import Size, Subject
 
 ROUNDS = 3  # models take turns, so that a slow minute of the machine hits all of them alike
 BATCH = 8  # models that take turns
@@ -48,6 +49,8 @@ def sweep(
 
     Where there is a predictor of another device to begin with, `base`, it is adapted: few measurements are enough.
     """
+    if base is not None and tuple(base.card["image_size"]) != spec.image_size:
+        raise UserError(f"the predictor to adapt is of {base.card['image_size']}; measure at --image_size of the same")
     out_dir.mkdir(parents=True, exist_ok=True)
     backend = backend_of(spec)
     measurements = Measurements(out_dir / "measurements.jsonl", card_of(backend, spec))
@@ -70,7 +73,8 @@ def sweep_subjects(network_spec: NetworkSpec, spec: LatencySpec) -> list[Subject
 
 def unseen_subjects(network_spec: NetworkSpec, spec: LatencySpec) -> list[Subject]:
     """Networks that it is judged by."""
-    archs = sample_unseen_networks(network_spec, spec.num_unseen, spec.seed)
+    seen = sample_networks(network_spec, spec.num_networks, spec.seed)
+    archs = sample_unseen_networks(network_spec, spec.num_unseen, spec.seed, seen)
     return [Subject(arch, spec.image_size) for arch in archs]
 
 
@@ -101,9 +105,6 @@ def _blocks(subject: Subject) -> int:
 def judged(fitted: Fit, seen: Measured, unseen: Sequence[Subject], measurements: Measurements) -> Sweep:
     """The model with the errors of everything that was held out, and these predictions."""
 
-    def network_point(name: str, predicted: float, measured: float) -> Point:
-        return Point(name, "network", measured, predicted, *fitted.model.interval(predicted))
-
     blocks = {
         name: [
             Point(seen.blocks[i].name, seen.blocks[i].kind, seen.block_ms[i], float(ms))
@@ -112,18 +113,17 @@ def judged(fitted: Fit, seen: Measured, unseen: Sequence[Subject], measurements:
         for name, held_out in fitted.blocks.items()
     }
     left_out = zip(fitted.networks, seen.network_ms, strict=True)
-    networks = {LEFT_OUT: [network_point(f"network {i}", float(ms), t) for i, (ms, t) in enumerate(left_out)]}
+    # The interval is made of these errors: it says nothing of itself here.
+    networks = {LEFT_OUT: [Point(f"network {i}", "network", t, float(ms)) for i, (ms, t) in enumerate(left_out)]}
     if unseen:
-        networks[UNSEEN] = [
-            network_point(
-                subject.arch.digest,
-                arch_latency(subject.arch, subject.image_size, fitted.model),
-                measurements.timing(subject).ms,
-            )
-            for subject in unseen
-        ]
+        networks[UNSEEN] = [_unseen_point(fitted.model, s.arch, s.image_size, measurements.timing(s)) for s in unseen]
     errors = {name: error_figures(points) for name, points in (blocks | networks).items()}
     return Sweep(dataclasses.replace(fitted.model, errors=errors), blocks, networks)
+
+
+def _unseen_point(model: LatencyModel, arch: ArchSpec, image_size: Size, timing: Timing) -> Point:
+    found = predict_arch(arch, image_size, model)
+    return Point(arch.digest, "network", timing.ms, found.ms, found.low_ms, found.high_ms)
 
 
 def measure_networks(archs: list[ArchSpec], spec: LatencySpec, report: Report) -> list[Timing]:
@@ -167,8 +167,8 @@ def backend_of(spec: LatencySpec) -> Backend:
 
 
 def card_of(backend: Backend, spec: LatencySpec) -> dict[str, Any]:
-    """The backend's card, with the runs of all rounds."""
-    return {**backend.card(), "runs": spec.runs, "rounds": ROUNDS, "image_size": list(spec.image_size)}
+    """The backend's card, with what the sweep adds; `Measurements.full_card` adds the rest."""
+    return {**backend.card(), "rounds": f"{ROUNDS}, the lowest counts", "image_size": list(spec.image_size)}
 
 
 def summary(model: LatencyModel) -> str:
@@ -176,9 +176,7 @@ def summary(model: LatencyModel) -> str:
     lines = [f"{model.unit} of {model.card['device']}; relative errors of predictions for what was held out:"]
     for name, figures in model.errors.items():
         text = f"{100 * figures['mape']:.1f} % on average, {100 * figures['max']:.1f} % at most"
-        if "coverage" in figures:
-            text += f", {100 * figures['within_5']:.0f} % within ±5 %"
-        lines.append(f"  {name}: {text}")
+        lines.append(f"  {name}: {text}, {100 * figures['within_5']:.0f} % within ±5 %")
     return "\n".join(lines)
 
 

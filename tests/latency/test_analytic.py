@@ -234,7 +234,7 @@ def test_a_sweep_of_a_formula_gives_the_same_bits_again(sweeps: dict):
     assert models[0].card["graphs"].endswith("over 7 models")
     assert models[0].card["statistic"] == "modelled"
     assert models[0].card["noise"] == 0.0
-    assert first["summary"].startswith("modelled ms of powers of two; held-out error")
+    assert first["summary"].startswith("modelled ms of powers of two; relative errors")
 
 
 def test_overhead_is_paid_once_per_operator(sweeps: dict):

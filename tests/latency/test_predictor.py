@@ -16,7 +16,6 @@ from rtseg_jax.errors import UserError
 from rtseg_jax.latency import LatencyModel, arch_latency, fitting, network_latency
 from rtseg_jax.latency.accuracy import conformal_spread
 from rtseg_jax.latency.arrays import Arrays, Features
-from rtseg_jax.latency.features import TILINGS
 from rtseg_jax.latency.predictor import ROUGH_FEATURES, perceptron, predict_blocks, rough
 from rtseg_jax.latency.pricing import latency_by_part, total_latency
 from rtseg_jax.latency.sampling import living, sample_blocks, sample_networks
@@ -40,8 +39,7 @@ def weights_of(path: tuple[float, float, float]) -> dict[str, jax.Array]:
 
 
 def arrays(model: LatencyModel, blocks: list[Block]) -> Arrays:
-    tiles = dict(zip(TILINGS, (tuple(map(int, row)) for row in model.arrays["tiles"]), strict=True))
-    return Features.of(blocks, [SIZE] * len(blocks), model.kinds).arrays(tiles)
+    return Features.of(blocks, [SIZE] * len(blocks), model.kinds).arrays(model.tiles)
 
 
 def test_blocks_of_a_known_device_are_recovered():

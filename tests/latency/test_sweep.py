@@ -6,6 +6,8 @@ import hashlib
 import json
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 from synthetic import CARD, SPEC, block_ms, network_ms
 
@@ -88,7 +90,8 @@ def test_timing_of_wall_time_is_the_minimum_and_of_cpu_time_the_lower_quartile()
     seconds = [0.005, 0.002, 0.0, 0.004, 0.003, 0.006]
     assert timing_of(seconds) == Timing(2.0, 5, 1.0)
     assert timing_of(seconds, cpu_time=True).ms == 3.0
-    assert merge(Timing(2.0, 5, 1.0), Timing(1.0, 3, 0.5)) == Timing(1.0, 8, 1.0)
+    assert merge(Timing(1.1, 5, 0.2), Timing(1.0, 3, 0.5)) == Timing(1.0, 8, 0.5)
+    assert merge(Timing(1.0, 5, 0.0), Timing(1.5, 5, 0.0)) == Timing(1.0, 10, 0.5)  # rounds that disagree are noise
 
 
 def test_samples_visit_every_type_at_its_full_and_smallest_widths():
@@ -125,10 +128,21 @@ def test_no_block_is_sampled_twice_and_small_spaces_have_an_end(monkeypatch: pyt
 
 
 def test_networks_to_judge_by_are_others_than_those_that_are_fitted():
-    fitted, unseen = sample_networks(SPEC, 40, seed=0), sample_unseen_networks(SPEC, 40, seed=0)
-    assert not {arch.digest for arch in fitted} & {arch.digest for arch in unseen}
-    assert unseen == sample_unseen_networks(SPEC, 40, seed=0)
-    assert unseen[:10] == sample_unseen_networks(SPEC, 10, seed=0)
+    spec = dataclasses.replace(FAST, num_networks=150, num_unseen=200)  # as many that a space of this size repeats some
+    fitted = [s.arch.digest for s in sweep.sweep_subjects(TINY, spec) if s.block is None]
+    unseen = [s.arch.digest for s in sweep.unseen_subjects(TINY, spec)]
+    assert (len(set(fitted)), len(set(unseen)), len(set(fitted + unseen))) == (150, 200, 350)
+    repeated = {arch.digest for arch in sample_unseen_networks(TINY, 200, seed=0)} & set(fitted)
+    assert repeated
+    assert unseen[:10] == [arch.digest for arch in sample_unseen_networks(TINY, 10, 0, sample_networks(TINY, 150, 0))]
+
+
+def test_a_predictor_of_another_image_size_is_not_adapted(formula: type[Formula], tmp_path: Path):
+    base = dataclasses.replace(sweep.sweep(SPEC, FAST, tmp_path, silent).model, card={**CARD, "image_size": [32, 64]})
+    formula.measured = 0
+    with pytest.raises(UserError, match=r"is of \[32, 64\]"):
+        sweep.sweep(SPEC, FAST, tmp_path / "new", silent, base)
+    assert formula.measured == 0
 
 
 def test_sampled_networks_can_be_declared_and_begin_with_the_supernet():
@@ -157,7 +171,7 @@ def test_sweep_goes_on_where_it_was_cut_off(formula: type[Formula], tmp_path: Pa
     assert (again.blocks, again.networks, again.model.errors) == (result.blocks, result.networks, result.model.errors)
     assert formula.measured == 0
     loaded = LatencyModel.load(tmp_path / "predictor.json")
-    assert loaded.card["runs"] == FAST.runs
+    assert loaded.card["runs"] == sweep.ROUNDS  # the formula times each model once a round
     assert loaded.errors == result.model.errors
 
 
@@ -174,7 +188,8 @@ def test_networks_that_were_not_fitted_judge_the_predictor(formula: type[Formula
     assert "unseen networks: " in sweep.summary(result.model)
     without = dataclasses.replace(FAST, num_unseen=0)
     again = sweep.sweep(SPEC, without, tmp_path, silent)
-    assert again.model.arrays.keys() == result.model.arrays.keys()  # judges change nothing
+    jax.tree.map(np.testing.assert_array_equal, again.model.arrays, result.model.arrays)  # judges change nothing
+    assert "coverage" not in again.model.errors[sweep.LEFT_OUT]  # the interval is made of these errors
     assert sweep.UNSEEN not in again.model.errors
 
 
