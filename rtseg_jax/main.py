@@ -10,7 +10,8 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from rtseg_jax.config import run_spec, unknown_field
+from rtseg_jax.command_line import parse_flags
+from rtseg_jax.config import run_spec
 from rtseg_jax.describe import describe
 from rtseg_jax.errors import UserError
 from rtseg_jax.training.train_and_evaluate import train_and_evaluate
@@ -50,21 +51,11 @@ def join_other_processes() -> None:
 
 def run() -> None:
     """Starts absl; a config field that does not exist is answered with the nearest that does."""
-    try:
-        app.run(main, flags_parser=parse_flags)
-    except UserError as error:
-        sys.exit(f"error: {error}")
-
-
-def parse_flags(arguments: list[str]) -> list[str]:
-    """absl's parser, with a helpful answer to unknown fields."""
     flags.mark_flag_as_required("config")
     try:
-        rest = flags.FLAGS(arguments)
-        _ = _CONFIG.value.phases  # a file that could not be loaded says so at first use
-        return rest
-    except (flags.Error, OSError, AttributeError, KeyError) as error:
-        raise UserError(unknown_field(arguments) or " ".join(str(error).split())) from error
+        app.run(main, flags_parser=lambda arguments: parse_flags(arguments, _CONFIG))
+    except UserError as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ from ml_collections import config_flags
 from rich.progress import Progress
 
 from rtseg_jax.architecture import MIXED, ArchSpec, NetworkSpec, declare
+from rtseg_jax.command_line import parse_flags
+from rtseg_jax.config import run_spec
 from rtseg_jax.errors import UserError
 from rtseg_jax.latency import LatencyModel, sweep
 from rtseg_jax.latency.accuracy import INTERVAL_LEVEL
@@ -66,8 +68,11 @@ def main(argv: list[str]) -> None:
 
 
 def run() -> None:
-    """Entry point."""
-    app.run(main)
+    """Starts absl; wrong flags and configs are one line."""
+    try:
+        app.run(main, flags_parser=lambda arguments: parse_flags(arguments, CONFIG))
+    except UserError as error:
+        sys.exit(f"error: {error}")
 
 
 def _main(out_dir: Path, request: dict[str, Any]) -> None:
@@ -128,8 +133,6 @@ def _request() -> dict[str, Any]:
 def _network() -> tuple[dict[str, Any], tuple[int, ...]]:
     """Fields of the network, and its image size: those of a config, or of flags."""
     if CONFIG.value is not None:
-        from rtseg_jax.config import run_spec  # noqa: PLC0415  (the child of a run needs no data pipelines)
-
         spec = run_spec(CONFIG.value)
         return dataclasses.asdict(spec.network), spec.latency.image_size
     try:

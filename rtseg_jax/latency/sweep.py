@@ -51,8 +51,8 @@ def sweep(
     """
     if base is not None and tuple(base.card["image_size"]) != spec.image_size:
         raise UserError(f"the predictor to adapt is of {base.card['image_size']}; measure at --image_size of the same")
-    out_dir.mkdir(parents=True, exist_ok=True)
     backend = backend_of(spec)
+    out_dir.mkdir(parents=True, exist_ok=True)
     measurements = Measurements(out_dir / "measurements.jsonl", card_of(backend, spec))
     subjects, unseen = sweep_subjects(network_spec, spec), unseen_subjects(network_spec, spec)
     measure_missing(backend, measurements, in_order(subjects, unseen), report)

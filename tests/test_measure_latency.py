@@ -1,0 +1,61 @@
+"""The command that measures a device: what it refuses, and what it measures of a config."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CONFIG = """
+from rtseg_jax.config import base_config
+
+def get_config():
+    config = base_config()
+    config.data.name = "synthetic_streets"
+    config.data.train_size = config.data.eval_size = config.data.base_size = (32, 64)
+    config.network.width = 0.1
+    config.network.segment_blocks = (0, 0, 0)
+    return config
+"""
+
+
+def measure_latency(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "rtseg_jax.measure_latency", *flags]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--config=missing.py", "--out=x"], "No such file or directory: 'missing.py'"),
+        (["--image_size=12", "--device=analytic"], "flag --out=None: Flag --out must have a value"),
+        (["--image_size=a,b", "--out=x"], "--image_size is a,b: it must be height,width"),
+        (["--device=hostcpu", "--out=x"], "did you mean 'host_cpu'?"),
+    ],
+)
+def test_wrong_flags_are_one_line(flags: list[str], words: str, tmp_path: Path):
+    done = measure_latency(tmp_path, *flags)
+    assert done.returncode != 0
+    assert words in done.stderr.splitlines()[-1]
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_network_and_size_of_a_config_are_measured_and_a_report_is_written(tmp_path: Path):
+    (tmp_path / "tiny.py").write_text(CONFIG)
+    out = tmp_path / "sweep"
+    sizes = ["--num_blocks=7", "--num_networks=3", "--num_unseen=1"]
+    done = measure_latency(tmp_path, "--device=analytic", f"--config={tmp_path / 'tiny.py'}", f"--out={out}", *sizes)
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = [json.loads(line) for line in (out / "measurements.jsonl").read_text().splitlines()]
+    assert [row["block"] is None for row in rows] == [False] * 7 + [True] * 4
+    assert all(row["arch"]["network"]["width"] == 0.1 for row in rows)
+    assert rows[0]["arch"]["network"]["segment_blocks"] == [0, 0, 0]
+    predictor = json.loads((out / "predictor.json").read_text())
+    assert predictor["card"]["image_size"] == [32, 64]
+    assert "unseen networks" in predictor["errors"]
+    page = (out / "report" / "index.html").read_text()
+    assert "modelled ms" in page
+    assert done.stdout.splitlines()[-1] == str(out / "report" / "index.html")
