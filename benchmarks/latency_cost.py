@@ -26,8 +26,9 @@ from rtseg_jax.models import SegmentationNetwork, initial_variables
 from rtseg_jax.models.convolution import default_lowering
 from rtseg_jax.search import arch_params
 from rtseg_jax.training.losses import LossSpec
+from rtseg_jax.training.phases import initial_state
+from rtseg_jax.training.sharding import data_mesh
 from rtseg_jax.training.specs import SearchSpec
-from rtseg_jax.training.state import TrainState
 from rtseg_jax.training.step import SearchSetup, StepSetup, make_step
 
 SEARCH = SearchSpec(width_rate=1e-3, path_rate=0.1, temperature_start=5.0, temperature_end=0.5, freeze_paths=0.7)
@@ -83,14 +84,7 @@ def step_run(network: Network, latency: NetworkLatency, batch: int, size: tuple[
     arch = arch_params.initialize(network, variables["params"], seed=0)
     search = SearchSetup(SEARCH, 100, latency, 10.0, optax.sgd(1e-3))
     setup = StepSetup(model, optax.sgd(0.01, momentum=0.9), LossSpec(lam=0.0), 0, search)
-    state = TrainState(
-        jnp.zeros((), jnp.int32),
-        variables["params"],
-        variables["batch_stats"],
-        setup.optimizer.init(variables["params"]),
-        arch,
-        search.optimizer.init(arch),
-    )
+    state = initial_state(setup, variables, data_mesh(), arch)
     generator = np.random.default_rng(0)
     pictures = {
         "image": generator.integers(0, 256, (batch, *size, 3), np.uint8),

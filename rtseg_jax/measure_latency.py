@@ -26,12 +26,11 @@ from rtseg_jax.command_line import parse_flags
 from rtseg_jax.config import run_spec
 from rtseg_jax.errors import UserError
 from rtseg_jax.latency import LatencyModel, sweep
-from rtseg_jax.latency.accuracy import INTERVAL_LEVEL
 from rtseg_jax.latency.backends import BACKENDS, SWEEP_BACKENDS
 from rtseg_jax.latency.child import PROGRESS
 from rtseg_jax.latency.pricing import latency_by_part
-from rtseg_jax.latency.sampling import living
 from rtseg_jax.latency.spec import LatencySpec
+from rtseg_jax.search.decide import full_widths, make_spec
 from rtseg_jax.visualization.latency_report import LatencyReport, write_latency_report
 
 DEFAULT = LatencySpec()
@@ -95,14 +94,13 @@ def _report(network_spec: NetworkSpec, result: sweep.Sweep) -> LatencyReport:
     size = tuple(model.card["image_size"])
     parts = {name: latency_by_part(arch, size, model) for name, arch in _examples(network_spec).items()}
     networks = result.networks.get(sweep.UNSEEN, result.networks[sweep.LEFT_OUT])
-    return LatencyReport(
-        f"Latency of {model.card['device']}", model.unit, model.card, result.blocks, networks, parts, INTERVAL_LEVEL
-    )
+    title = f"Latency of {model.card['device']}"
+    return LatencyReport(title, model.unit, model.card, result.blocks, networks, parts)
 
 
 def _examples(network_spec: NetworkSpec) -> dict[str, ArchSpec]:
     network = declare(network_spec)
-    full = {group.name: group.size for group in network.searched_groups}
+    full = full_widths(network)
     half = {group.name: group.snap(group.size // 2) for group in network.searched_groups}
     floors = {group.name: group.floor for group in network.searched_groups}
     choices = [
@@ -115,7 +113,7 @@ def _examples(network_spec: NetworkSpec) -> dict[str, ArchSpec]:
     if not network.mixed_blocks:  # nothing to choose
         choices = [("full widths", full, MIXED), ("half as wide", half, MIXED), ("smallest", floors, MIXED)]
     return {
-        name: living(network, ArchSpec(network_spec, widths, {mixed.name: path for mixed in network.mixed_blocks}))
+        name: make_spec(network_spec, network, widths, {mixed.name: path for mixed in network.mixed_blocks})
         for name, widths, path in choices
     }
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rtseg_jax.architecture.graph import Group, Network
 from rtseg_jax.architecture.network_spec import NetworkSpec
 from rtseg_jax.errors import UserError
 from rtseg_jax.files import write_json
@@ -61,3 +62,10 @@ class ArchSpec:
     def digest(self) -> str:
         """Twelve hexadecimal digits that identify the architecture."""
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def live_groups(network: Network, paths: Mapping[str, str]) -> tuple[Group, ...]:
+    """Searched groups that exist once the paths are taken; `network` is the supernet."""
+    taken = (block for choice, block in network.walk() if choice is None or paths[choice[0]] in (choice[1], MIXED))
+    live = {group for block in taken for op in block.ops for group in op.output.groups}
+    return tuple(group for group in network.searched_groups if group in live)

@@ -12,7 +12,7 @@ INTERVAL_LEVEL = 0.9
 
 NAMES = {"mape": "MAPE", "rmspe": "RMSPE", "median": "median", "p90": "90th percentile", "max": "maximum"}
 NAMES |= {"within_5": "within ±5 %", "within_10": "within ±10 %", "spearman": "Spearman"}
-"""What to call the figures in tables and plots; that of `coverage` depends on the interval."""
+"""What to call the figures in tables and plots; that of `coverage` depends on the interval, see `figure_names`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +84,11 @@ def error_figures(points: Sequence[Point]) -> dict[str, float]:
     if missed:
         figures["coverage"] = 1 - np.mean(missed)
     return {name: float(value) for name, value in figures.items()}
+
+
+def figure_names(interval_level: float) -> dict[str, str]:
+    """What to call all figures, where the intervals should hold this share of the measurements."""
+    return {**NAMES, "coverage": f"in {100 * interval_level:g} % interval"}
 
 
 def figure_text(name: str, value: float) -> str:

@@ -8,12 +8,12 @@ follows the others. Tiles, rates and perceptron stay: widths matter as they did 
 is right for other clocks or numbers of threads, not for another way of computing.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-import scipy.optimize
 from jaxtyping import Float
 
 from rtseg_jax.architecture import Block
@@ -24,7 +24,7 @@ from rtseg_jax.latency.features import CONTEXT_FEATURES
 from rtseg_jax.latency.fitting import Fit, HeldOut, Measured
 from rtseg_jax.latency.predictor import LatencyModel, check_card
 from rtseg_jax.latency.pricing import network_columns
-from rtseg_jax.latency.regression import robust
+from rtseg_jax.latency.regression import at_least, left_out, robust
 from rtseg_jax.latency.subjects import Size
 
 GAIN_PULL = 0.1  # of the common gain on that of a type, where one measurement with an error of 1 pulls with 1
@@ -59,18 +59,17 @@ def adapt(base: LatencyModel, measured: Measured, card: Mapping[str, Any]) -> Fi
     ]
     columns, times = np.asarray([*alone, *whole]), np.asarray([*measured.block_ms, *measured.network_ms])
     number, kinds = len(alone), len(base.kinds)
-    keep = ~np.eye(len(times), dtype=bool)
-    left_out = np.asarray([row @ _solve(columns[k], times[k], kinds) for row, k in zip(columns, keep, strict=True)])
-    solution = _solve(columns, times, kinds)
+    solve = functools.partial(_solve, kinds=kinds)
+    solution, unseen = solve(columns, times), left_out(columns, times, solve)
     arrays = {
         **base.arrays,
         "gains": jnp.asarray(np.asarray(base.arrays["gains"]) * solution[:kinds], jnp.float32),
         "network": jnp.asarray([1.0, *solution[kinds:]], jnp.float32),
-        "spread": jnp.float32(conformal_spread(left_out[number:], times[number:])),
+        "spread": jnp.float32(conformal_spread(unseen[number:], times[number:])),
     }
-    blocks = {"blocks left out one at a time": HeldOut(np.arange(number), left_out[:number])} if number else {}
+    blocks = {"blocks left out one at a time": HeldOut(np.arange(number), unseen[:number])} if number else {}
     adapted_from = " · ".join(str(base.card[field]) for field in ("device", "backend", "threads", "date"))
-    return Fit(LatencyModel(arrays, base.kinds, {**card, "adapted_from": adapted_from}, {}), blocks, left_out[number:])
+    return Fit(LatencyModel(arrays, base.kinds, {**card, "adapted_from": adapted_from}, {}), blocks, unseen[number:])
 
 
 def _columns(base: LatencyModel, blocks: Sequence[Block], size: Size) -> Float[np.ndarray, " k"]:
@@ -90,8 +89,4 @@ def _solve(columns: Float[np.ndarray, "n k"], times: Float[np.ndarray, " n"], ki
     lower = np.r_[np.full(kinds, 0.2), np.zeros(len(scale) - kinds)]
     target = np.r_[np.ones(kinds), np.zeros(len(scale) - kinds)]
     pull = np.r_[np.full(kinds, GAIN_PULL), np.full(len(scale) - kinds, RATE_PULL)]
-
-    def solve(matrix: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-        return scipy.optimize.lsq_linear(matrix, wanted, bounds=(lower, np.inf)).x
-
-    return robust(relative / scale, solve, target, pull) / scale
+    return robust(relative / scale, at_least(lower), target, pull) / scale

@@ -16,7 +16,7 @@ from rtseg_jax.latency.arrays import Features, columns_of, network_features, pre
 from rtseg_jax.latency.block_model import STEPS, fit_blocks
 from rtseg_jax.latency.features import TILINGS, UNTILED, Tile
 from rtseg_jax.latency.predictor import LatencyModel, check_card, rough
-from rtseg_jax.latency.regression import network_terms, rough_rates
+from rtseg_jax.latency.regression import left_out, network_terms, rough_rates
 from rtseg_jax.latency.subjects import Size
 
 FOLDS = 5
@@ -102,15 +102,15 @@ def fit(measured: Measured, card: Mapping[str, Any], seed: int = 0, steps: int =
     *split_models, model = fit_blocks(blocks, np.log(block_ms), subsets, seed=seed, steps=steps)
     networks = zip(measured.networks, measured.network_sizes, strict=True)
     columns = columns_of(model, [network_features(*pair, kinds).arrays(tiles) for pair in networks])
-    left_out = _left_out(columns, network_ms)
+    alone = left_out(columns, network_ms, network_terms)
     params = {
         **model,
         "tiles": jnp.asarray([tiles[tiling] for tiling in TILINGS], jnp.float32),
         "network": jnp.asarray(network_terms(columns, network_ms), jnp.float32),
-        "spread": jnp.float32(conformal_spread(left_out, network_ms)),
+        "spread": jnp.float32(conformal_spread(alone, network_ms)),
     }
     predictions = [predict(m, blocks[unseen]) for m, (_, unseen) in zip(split_models, splits, strict=True)]
-    return Fit(LatencyModel(params, kinds, card, {}), _by_name(splits, predictions), left_out)
+    return Fit(LatencyModel(params, kinds, card, {}), _by_name(splits, predictions), alone)
 
 
 def _splits(measured: Measured, image_size: Size, seed: int) -> list[Split]:
@@ -154,9 +154,3 @@ def find_tiles(blocks: Features, times: Float[np.ndarray, " g"]) -> dict[str, Ti
     for tiling in (*TILINGS, *TILINGS):
         best = min(({**best, tiling: tile} for tile in TILES), key=error)
     return best
-
-
-def _left_out(columns: Float[np.ndarray, "n t"], times: Float[np.ndarray, " n"]) -> np.ndarray:
-    """Latency of every network by terms that were fitted to the others."""
-    keep = ~np.eye(len(times), dtype=bool)
-    return np.asarray([c @ network_terms(columns[k], times[k]) for c, k in zip(columns, keep, strict=True)])

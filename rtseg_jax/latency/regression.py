@@ -1,6 +1,5 @@
 """Non-negative rates of least relative error: of a block's features, and of what lies between blocks."""
 
-import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -13,6 +12,9 @@ from rtseg_jax.latency.predictor import ROUGH_FEATURES
 
 OUTLIER = 0.03  # relative error from which on a measurement counts as disturbed
 RATE_FLOOR = 0.01  # of the rate that the whole latency would give a feature
+
+Solve = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""(matrix, what its products with the coefficients should be) → coefficients."""
 
 
 def rough_rates(blocks: Arrays, times: Float[np.ndarray, " g"]) -> dict[str, np.ndarray]:
@@ -33,13 +35,27 @@ def network_terms(columns: Float[np.ndarray, "n t"], times: Float[np.ndarray, " 
     scale = np.maximum(relative.max(0), 1e-12)
     lower = np.zeros(len(scale))
     lower[0] = 0.5 * scale[0]
-    solve = functools.partial(scipy.optimize.lsq_linear, bounds=(lower, np.inf))
-    return robust(relative / scale, lambda matrix, wanted: solve(matrix, wanted).x) / scale
+    return robust(relative / scale, at_least(lower)) / scale
+
+
+def left_out(
+    columns: Float[np.ndarray, "n t"],
+    times: Float[np.ndarray, " n"],
+    fit: Callable[[np.ndarray, np.ndarray], np.ndarray],
+) -> Float[np.ndarray, " n"]:
+    """What every row comes to by the coefficients that `fit` finds for all others."""
+    keep = ~np.eye(len(times), dtype=bool)
+    return np.asarray([row @ fit(columns[k], times[k]) for row, k in zip(columns, keep, strict=True)])
+
+
+def at_least(lower: Float[np.ndarray, " k"]) -> Solve:
+    """Least squares whose coefficients have lower bounds."""
+    return lambda matrix, wanted: scipy.optimize.lsq_linear(matrix, wanted, bounds=(lower, np.inf)).x
 
 
 def robust(
     relative: Float[np.ndarray, "n k"],
-    solve: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    solve: Solve,
     prior: Float[np.ndarray, " k"] | float = 0.0,
     ridge: Float[np.ndarray, " k"] | float = 1e-2,
 ) -> Float[np.ndarray, " k"]:

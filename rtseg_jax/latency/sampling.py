@@ -3,13 +3,15 @@
 import dataclasses
 import itertools
 import json
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 import numpy as np
 
-from rtseg_jax.architecture import MIXED, PATHS, ArchSpec, Block, Group, Network, NetworkSpec, declare
+from rtseg_jax.architecture import MIXED, PATHS, ArchSpec, Block, Group, Network, NetworkSpec, declare, live_groups
 from rtseg_jax.latency.subjects import Size, Subject, block_subject
+
+T = TypeVar("T")
 
 SCALES = (0.5, 1.25, 0.75)
 """Of the image's sides, for blocks that show what another resolution costs."""
@@ -30,11 +32,8 @@ def sample_blocks(spec: NetworkSpec, image_size: Size, number: int, seed: int) -
 
     Small search spaces may have fewer blocks than `number`.
     """
-    draws = itertools.islice(_random_blocks(spec, image_size, np.random.default_rng(seed)), DRAWS * number)
-    result: dict[str, Subject] = {}
-    while len(result) < number and (subject := next(draws, None)):
-        result.setdefault(json.dumps(subject.to_json()), subject)
-    return list(result.values())
+    draws = _random_blocks(spec, image_size, np.random.default_rng(seed))
+    return _distinct(draws, number, lambda subject: json.dumps(subject.to_json()))
 
 
 def _random_blocks(spec: NetworkSpec, image_size: Size, generator: np.random.Generator) -> Iterator[Subject]:
@@ -80,23 +79,28 @@ def sample_networks(spec: NetworkSpec, number: int, seed: int) -> list[ArchSpec]
     network = declare(spec)
     both = {block.name: MIXED for block in network.mixed_blocks}
     supernet = ArchSpec(spec, {group.name: group.size for group in network.searched_groups}, both)
-    return _distinct(itertools.chain([supernet], _random_networks(spec, 1, np.random.default_rng([seed, 1]))), number)
+    draws = _random_networks(spec, 1, np.random.default_rng([seed, 1]))
+    return _distinct(itertools.chain([supernet], draws), number, _digest)
 
 
 def sample_unseen_networks(spec: NetworkSpec, number: int, seed: int, seen: Iterable[ArchSpec] = ()) -> list[ArchSpec]:
     """Random networks of the same kind, none of them twice and none that was `seen`."""
-    return _distinct(_random_networks(spec, 0, np.random.default_rng([seed, 2])), number, seen)
+    return _distinct(_random_networks(spec, 0, np.random.default_rng([seed, 2])), number, _digest, map(_digest, seen))
 
 
-def _distinct(draws: Iterator[ArchSpec], number: int, seen: Iterable[ArchSpec] = ()) -> list[ArchSpec]:
-    """The first so many that differ from each other and from what was seen; fewer where the space is small."""
-    known = {arch.digest for arch in seen}
-    result: list[ArchSpec] = []
+def _digest(arch: ArchSpec) -> str:
+    return arch.digest
+
+
+def _distinct(draws: Iterator[T], number: int, key: Callable[[T], str], seen: Iterable[str] = ()) -> list[T]:
+    """The first so many whose keys differ from each other and from those seen; fewer where the space is small."""
+    known = set(seen)
+    result: list[T] = []
     limited = itertools.islice(draws, DRAWS * number)
-    while len(result) < number and (arch := next(limited, None)):
-        if arch.digest not in known:
-            known.add(arch.digest)
-            result.append(arch)
+    while len(result) < number and (drawn := next(limited, None)) is not None:
+        if key(drawn) not in known:
+            known.add(key(drawn))
+            result.append(drawn)
     return result
 
 
@@ -115,9 +119,8 @@ def _random_network(spec: NetworkSpec, network: Network, index: int, generator: 
 
 def living(network: Network, arch: ArchSpec) -> ArchSpec:
     """The same architecture without the widths that its paths leave out; `network` is the supernet."""
-    taken = (block for choice, block in network.walk() if choice is None or arch.paths[choice[0]] in (choice[1], MIXED))
-    alive = {group.name for block in taken for group in block_groups(block)}
-    return dataclasses.replace(arch, widths={name: width for name, width in arch.widths.items() if name in alive})
+    alive = live_groups(network, arch.paths)
+    return dataclasses.replace(arch, widths={group.name: arch.widths[group.name] for group in alive})
 
 
 def _width(group: Group, generator: np.random.Generator, factor: float | None) -> int:

@@ -104,7 +104,6 @@ def _blocks(subject: Subject) -> int:
 
 def judged(fitted: Fit, seen: Measured, unseen: Sequence[Subject], measurements: Measurements) -> Sweep:
     """The model with the errors of everything that was held out, and these predictions."""
-
     blocks = {
         name: [
             Point(seen.blocks[i].name, seen.blocks[i].kind, seen.block_ms[i], float(ms))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import jax
 import numpy as np
 
-from rtseg_jax.architecture import MIXED, PATHS, ArchSpec, Group, Network, NetworkSpec
+from rtseg_jax.architecture import MIXED, PATHS, ArchSpec, Group, Network, NetworkSpec, live_groups
 from rtseg_jax.errors import UserError
 from rtseg_jax.latency import NetworkLatency
 from rtseg_jax.search.arch_params import ArchParams
@@ -38,17 +38,6 @@ class Decision:
 def full_widths(network: Network) -> dict[str, int]:
     """All indicators of every searched group."""
     return {group.name: group.size for group in network.searched_groups}
-
-
-def live_groups(network: Network, paths: Paths) -> tuple[Group, ...]:
-    """Searched groups that exist once the paths are taken."""
-    dead: set[Group] = set()
-    live: set[Group] = set()
-    for choice, block in network.walk():
-        groups = {group for op in block.ops for group in op.output.groups if group.searched}
-        taken = choice is None or paths[choice[0]] in (choice[1], MIXED)
-        (live if taken else dead).update(groups)
-    return tuple(group for group in network.searched_groups if group in live)
 
 
 def make_spec(spec: NetworkSpec, network: Network, widths: Kept, paths: Paths) -> ArchSpec:

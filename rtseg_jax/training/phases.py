@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from rtseg_jax.architecture import Network, declare_spec
 from rtseg_jax.errors import UserError
@@ -82,7 +83,7 @@ def fit(run: Run, phase: str, network: Network, variables: Any, *, teacher: bool
     )
     scorer = _scorer(run, model)
     teacher_variables = run.load("pretrain", "pretrain_variables", run.supernet) if distilled else None
-    state = initial_state(setup, variables, run)
+    state = initial_state(setup, variables, run.mesh)
     state = _train(run, phase, setup, state, teacher_variables, lambda s: scorer(s.variables).miou)
     save_variables(run, f"{phase}_variables", state.variables)
     results = {"miou": scorer(state.variables).miou, "steps": run.spec.train.steps(phase)}
@@ -99,7 +100,7 @@ def _train(
     return train(phase, state, run.spec.train, run.workdir, run.mesh)
 
 
-def initial_state(setup: StepSetup, variables: Any, run: Run, arch: ArchParams | None = None) -> TrainState:
+def initial_state(setup: StepSetup, variables: Any, mesh: Mesh, arch: ArchParams | None = None) -> TrainState:
     """A state before its first step, on every device."""
     arch_opt_state = setup.search.optimizer.init(arch) if setup.search else None
     controlled = setup.search is not None and setup.search.spec.beta_gain > 0
@@ -112,7 +113,7 @@ def initial_state(setup: StepSetup, variables: Any, run: Run, arch: ArchParams |
         arch_opt_state,
         BetaControl.start() if controlled else None,
     )
-    return put_replicated(state, run.mesh)
+    return put_replicated(state, mesh)
 
 
 def save_variables(run: Run, name: str, variables: Any) -> None:
@@ -161,7 +162,7 @@ def _search_setup(run: Run, latency: Latency, variables: Any) -> tuple[TrainStat
         SearchSetup(spec, train_spec.search_steps, latency.of_network, latency.target_ms, optimizer, latency.unit),
         model if run.spec.loss.lam > 0 else None,
     )
-    return initial_state(setup, variables, run, arch), setup
+    return initial_state(setup, variables, run.mesh, arch), setup
 
 
 def _cut_out(run: Run, decision: Decision, state: TrainState) -> Results:

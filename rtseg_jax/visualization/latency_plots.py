@@ -13,8 +13,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from rtseg_jax.latency.accuracy import NAMES, Point, error_figures, figure_text
-from rtseg_jax.visualization.plots import PATHS
+from rtseg_jax.latency.accuracy import NAMES, Point, error_figures, figure_names, figure_text
+from rtseg_jax.visualization.plots import PATHS, quiet
 
 Sets = Mapping[str, Sequence[Point]]
 Parts = Mapping[str, Mapping[str, float]]
@@ -97,7 +97,7 @@ def plot_errors_by_kind(sets: Sets) -> Figure:
         panel.set_xlabel("|relative error| (%)")
         panel.set_title(name, loc="left", fontsize=10)
         panel.set_title("blocks", loc="right", fontsize=9, color="#666666")
-        _quiet(panel)
+        quiet(panel)
     panels[0].set_xlim(0, 1.15 * panels[0].get_xlim()[1])  # room for the counts
     dots = [_dot(color, marker, NAMES[key], edge=edge) for key, (color, edge, marker) in SUMMARIES.items()]
     figure.legend(handles=dots, loc="outside upper right", ncols=3, frameon=False, fontsize=9)
@@ -175,7 +175,7 @@ def _milliseconds(panel: Axes, side: str, points: Sequence[Point], label: str) -
         axis.set_major_locator(LogLocator(subs=(1, 2, 5) if ratio < 300 else (1,), numticks=20))
         axis.set_major_formatter(FuncFormatter(lambda ms, _: f"{ms:g}"))
         axis.set_minor_formatter(NullFormatter())
-    _quiet(panel)
+    quiet(panel)
 
 
 def _draw_points(upper: Axes, lower: Axes, points: Sequence[Point], **look: Any) -> None:
@@ -212,7 +212,7 @@ def _summary(points: Sequence[Point], interval_level: float) -> str:
     """The figures of the networks, one per line."""
     figures = error_figures(points)
     lines = [f"{len(points):,} network" + "s" * (len(points) != 1)]
-    names = {**NAMES, "coverage": f"in {100 * interval_level:g} % interval"}
+    names = figure_names(interval_level)
     shown = [key for key in ("mape", "within_5", "within_10", "spearman", "coverage") if key in figures]
     lines += [f"{names[key]}: {figure_text(key, figures[key])}" for key in shown]
     return "\n".join(lines)
@@ -260,9 +260,3 @@ def _dot(color: str, marker: str, label: str, edge: str | None = None) -> Line2D
 
 def _band_handles() -> list[Patch]:
     return [Patch(color=color, label=f"±{percent} %") for percent, color in BANDS.items()]
-
-
-def _quiet(panel: Axes) -> None:
-    panel.spines[["top", "right"]].set_visible(False)
-    panel.grid(color="#dddddd", linewidth=0.5)
-    panel.set_axisbelow(True)

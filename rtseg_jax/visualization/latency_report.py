@@ -11,9 +11,9 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from rtseg_jax.files import write_text, write_whole
-from rtseg_jax.latency.accuracy import NAMES, Point, error_figures, figure_text
+from rtseg_jax.latency.accuracy import INTERVAL_LEVEL, Point, error_figures, figure_names, figure_text
 from rtseg_jax.visualization import latency_plots as plots
-from rtseg_jax.visualization.report import STYLE
+from rtseg_jax.visualization.report import STYLE, html_table
 
 CARD_STYLE = ".card td { text-align: left; overflow-wrap: anywhere } figcaption { max-width: 80ch }"
 FIGURES = {  # file name: heading, caption, what to say where there is nothing to draw
@@ -61,7 +61,7 @@ class LatencyReport:
     blocks: Mapping[str, Sequence[Point]]
     networks: Sequence[Point]
     parts: Mapping[str, Mapping[str, float]]
-    interval_level: float = 0.9
+    interval_level: float = INTERVAL_LEVEL
 
 
 def write_latency_report(report: LatencyReport, directory: Path) -> Path:
@@ -100,7 +100,7 @@ def _page(report: LatencyReport, drawn: Iterable[str]) -> str:
     return (
         f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>'
         f"<style>{STYLE}{CARD_STYLE}</style>\n<h1>{title}</h1>\n"
-        f'<h2>How it was measured</h2>\n<div class="card">{_table(["field", "value"], card)}</div>\n'
+        f'<h2>How it was measured</h2>\n<div class="card">{html_table(["field", "value"], card)}</div>\n'
         f"<h2>Errors of predictions in {html.escape(report.unit)}</h2>\n{_error_table(report)}\n"
         + "\n".join(sections)
         + f"\n{_parts_table(report)}\n</html>\n"
@@ -118,13 +118,13 @@ def _section(name: str, report: LatencyReport, drawn: bool) -> str:
 
 def _error_table(report: LatencyReport) -> str:
     """A row per set; the networks are one of them."""
-    names = {**NAMES, "coverage": f"in {100 * report.interval_level:g} % interval"}
+    names = figure_names(report.interval_level)
     rows = []
     for name, points in [("networks", report.networks), *report.blocks.items()]:
         figures = error_figures(points)
         cells = [figure_text(key, figures[key]) if key in figures else "–" for key in names]
         rows.append([name, f"{len(points):,}", *cells])
-    return _table(["set", "number", *names.values()], rows)
+    return html_table(["set", "number", *names.values()], rows)
 
 
 def _parts_table(report: LatencyReport) -> str:
@@ -138,17 +138,11 @@ def _parts_table(report: LatencyReport) -> str:
     if not rows:
         return ""
     rows.append(["total", *map(plots.short, totals)])
-    return _table([f"part ({report.unit})", *report.parts], rows)
+    return html_table([f"part ({report.unit})", *report.parts], rows)
 
 
 def _share(ms: float, total: float) -> str:
     return f"{plots.short(ms)} ({100 * ms / total:.1f} %)" if total else plots.short(ms)
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = ["".join(f"<th>{html.escape(column)}</th>" for column in columns)]
-    lines += ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows]
-    return "<table>\n" + "\n".join(f"<tr>{line}</tr>" for line in lines) + "\n</table>"
 
 
 def _text(value: Any) -> str:

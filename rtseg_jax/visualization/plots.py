@@ -129,7 +129,7 @@ def plot_results_table(rows: Sequence[Mapping[str, Any]]) -> Figure:
     panel.set_ylabel("mIoU (%)")
     panel.set_xlim(left=0)
     panel.margins(y=0.15)
-    _quiet(panel)
+    quiet(panel)
     figure.legend(loc="outside right upper", frameon=False, fontsize=9)
     return figure
 
@@ -161,12 +161,13 @@ def _time_axes(figure: Figure, panels: Sequence[Axes], line: Timeline, key: str,
             panel.axvline(line.spans[phase][0], color="#999999", linewidth=0.8, linestyle=":")
         panel.set_xlim(start - pad, end + pad)
         panel.set_xlabel(TIME)
-        _quiet(panel)
+        quiet(panel)
     handles = [Line2D([], [], color=_color(line, phase), linewidth=2, label=phase) for phase in phases]
     figure.legend(handles=[*handles, *others], loc="outside upper right", ncols=len(handles) + 1, frameon=False)
 
 
-def _quiet(panel: Axes) -> None:
+def quiet(panel: Axes) -> None:
+    """Axes without a frame, with a pale grid behind what is drawn."""
     panel.spines[["top", "right"]].set_visible(False)
     panel.grid(color="#e5e5e5", linewidth=0.6)
     panel.set_axisbelow(True)

@@ -2,7 +2,7 @@
 
 import html
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -75,14 +75,21 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return "<p>No results yet.</p>"
     columns = list(dict.fromkeys(column for row in rows for column in row))
+    return html_table(columns, [[_cell(column, row.get(column)) for column in columns] for row in rows])
+
+
+def html_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of texts, whatever characters they have."""
     lines = ["".join(f"<th>{html.escape(column)}</th>" for column in columns)]
-    lines += ["".join(f"<td>{html.escape(_cell(column, row.get(column)))}</td>" for column in columns) for row in rows]
+    lines += ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows]
     return "<table>\n" + "\n".join(f"<tr>{line}</tr>" for line in lines) + "\n</table>"
 
 
 def _cell(column: str, value: Any) -> str:
     if value is None:
         return "–"
+    if isinstance(value, list):
+        return " to ".join(_cell(column, part) for part in value)
     if column == "miou":
         return f"{100 * value:.1f} %"
     return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from rtseg_jax.architecture import MIXED, PATHS, ArchSpec, NetworkSpec, counts, declare, declare_spec
+from rtseg_jax.architecture import MIXED, PATHS, ArchSpec, NetworkSpec, counts, declare, declare_spec, live_groups
 from rtseg_jax.errors import UserError
 from rtseg_jax.search.arch_params import ArchParams, initialize, path_probabilities, width_masks
 from rtseg_jax.search.decide import (
@@ -16,7 +16,6 @@ from rtseg_jax.search.decide import (
     check_reachable,
     decide,
     full_widths,
-    live_groups,
     make_spec,
     reachable_range,
 )

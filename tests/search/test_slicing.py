@@ -13,9 +13,9 @@ import numpy as np
 import numpy_network
 import pytest
 
-from rtseg_jax.architecture import PATHS, NetworkSpec, declare, declare_spec
+from rtseg_jax.architecture import PATHS, NetworkSpec, declare, declare_spec, live_groups
 from rtseg_jax.models import Architecture, SegmentationNetwork
-from rtseg_jax.search.decide import live_groups, make_spec
+from rtseg_jax.search.decide import make_spec
 from rtseg_jax.search.slicing import masks_of, slice_variables
 
 SPEC = NetworkSpec(
