@@ -1,6 +1,7 @@
 """Batches from a source. Batch number `step` is a pure function of (seed, step): resuming needs only the step."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypedDict
 
 import numpy as np
@@ -13,8 +14,6 @@ from rtseg_jax.data.quiet_grain import grain
 from rtseg_jax.data.workers import read_ahead, read_options
 from rtseg_jax.errors import UserError
 from rtseg_jax.labels import IGNORE
-
-Transform = Callable[[Example, np.random.Generator], Any]
 
 
 class Batch(TypedDict):
@@ -58,7 +57,10 @@ def training_batches(
     one; however many there are, the batches are the same. Workers end with the iterator.
     """
     local = _local_size(source, batch_size, shard_index, shard_count)
-    transform = _augmented(spec) if spec.augment_on == "host" else _with_draws(spec, _only_size(source, spec))
+    # Functions of this module and not closures: workers get them by name.
+    transform: Callable[[Example, np.random.Generator], Any] = partial(_augmented, spec)
+    if spec.augment_on == "device":
+        transform = partial(_with_draw, spec, _only_size(source, spec))
     if num_workers and isinstance(source, CachedSource):
         source = source.divided(num_workers)
     examples = grain.MapDataset.source(source).seed(seed).shuffle().repeat().random_map(transform)
@@ -68,22 +70,19 @@ def training_batches(
     return read_ahead(batches, num_threads, num_workers)
 
 
-def _augmented(spec: DataSpec) -> Transform:
-    return lambda example, rng: augment(example, spec, rng)
+def _augmented(spec: DataSpec, example: Example, rng: np.random.Generator) -> Example:
+    return augment(example, spec, rng)
 
 
-def _with_draws(spec: DataSpec, size: Size) -> Transform:
-    def transform(example: Example, rng: np.random.Generator) -> UnaugmentedBatch:
-        example = prepare(example, spec)
-        if example["label"].shape != size:
-            raise UserError(
-                f"{spec.name}: one picture is {size[0]}x{size[1]} (height x width) and another "
-                f"{'x'.join(map(str, example['label'].shape))}; augmentation on the device needs one size: set "
-                "config.data.base_size, or config.data.augment_on=host"
-            )
-        return {**example, "augmentation": draw(spec, size, rng)}
-
-    return transform
+def _with_draw(spec: DataSpec, size: Size, example: Example, rng: np.random.Generator) -> dict[str, Any]:
+    example = prepare(example, spec)
+    if example["label"].shape != size:
+        raise UserError(
+            f"{spec.name}: one picture is {size[0]}x{size[1]} (height x width) and another "
+            f"{'x'.join(map(str, example['label'].shape))}; augmentation on the device needs one size: set "
+            "config.data.base_size, or config.data.augment_on=host"
+        )
+    return {**example, "augmentation": draw(spec, size, rng)}
 
 
 def _only_size(source: Source, spec: DataSpec) -> Size:
