@@ -18,8 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped, UInt8
 
-from rtseg_jax.data.augmentation import resize_image, resize_label
+from rtseg_jax.data.augmentation import resize_image
 from rtseg_jax.errors import UserError
+from rtseg_jax.evaluation.upsampling import label_map, labels_from
 from rtseg_jax.export.interpreter import load_interpreter
 from rtseg_jax.export.metadata import read_metadata
 from rtseg_jax.visualization.palette import Color
@@ -83,32 +84,14 @@ def check_image(image: Any) -> None:
         raise UserError(f"a picture is an RGB array uint8[height width 3], not {form}")
 
 
-@partial(jax.jit, static_argnames="size")
-def largest_logits(logits: Float[Array, "1 h w k"], size: Size) -> UInt8[Array, "{size[0]} {size[1]}"]:
-    """The answer of `evaluation.confusion.predict_labels`, one class after the other.
-
-    All logits of a photograph of 12 megapixels take a gigabyte, this a few label maps.
-    """
-
-    def step(best: tuple[Array, Array], item: tuple[Array, Array]) -> tuple[tuple[Array, Array], None]:
-        (value, label), (number, plane) = best, item
-        plane = plane if plane.shape == size else jax.image.resize(plane, size, "bilinear")
-        return (jnp.maximum(value, plane), jnp.where(plane > value, number, label)), None
-
-    planes = jnp.moveaxis(logits[0].astype(jnp.float32), -1, 0)
-    start = jnp.full(size, -jnp.inf, jnp.float32), jnp.zeros(size, jnp.uint8)
-    (_, labels), _ = jax.lax.scan(step, start, (jnp.arange(len(planes), dtype=jnp.uint8), planes))
-    return labels
-
-
 def from_logits(logits: Float[Array | np.ndarray, "1 h w k"], size: Size) -> UInt8[np.ndarray, "h2 w2"]:
     """Labels from logits of any size: resized bilinearly to `size`, then the largest."""
-    return np.asarray(largest_logits(jnp.asarray(logits), size))
+    return label_map(np.asarray(logits)[0], size)
 
 
 def from_classes(classes: Shaped[np.ndarray, "1 h w 1"], size: Size) -> UInt8[np.ndarray, "h2 w2"]:
     """Labels from a map of class numbers: of each pixel of `size` the nearest."""
-    return resize_label(np.rint(classes[0, :, :, 0]).astype(np.uint8), size)
+    return labels_from(classes[0], size)
 
 
 def _load_file(path: Path, threads: int) -> Segmenter:
