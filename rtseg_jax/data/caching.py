@@ -1,6 +1,8 @@
 """Keep decoded or drawn examples in memory."""
 
-from rtseg_jax.data.dataset import Example, Source
+from typing import Any
+
+from rtseg_jax.data.dataset import Description, Example, Source, describe_example, fingerprint_of
 
 CACHE_BYTES = 1 << 30
 """Default bound for one split. The 367 training pictures of CamVid at 360 × 480 need 254 MB."""
@@ -31,3 +33,14 @@ class CachedSource:
             self._room -= size
             self._kept[index] = example
         return example
+
+    def describe(self, index: int) -> Description:
+        """Name and files of an example."""
+        return describe_example(self._source, index)
+
+    def fingerprint(self) -> str | None:
+        """That of the source."""
+        return fingerprint_of(self._source)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_kept": {}}  # a worker process reads for itself

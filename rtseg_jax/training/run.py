@@ -68,7 +68,7 @@ class Run:
         mesh = data_mesh()
         check_batch_size(spec.train.batch_size, mesh, "config.batch_size")
         check_batch_size(spec.train.eval_batch_size, mesh, "config.train.eval_batch_size")
-        return Run(spec, workdir, build_dataset(spec.data), declare(spec.network), mesh)
+        return Run(spec, workdir, build_dataset(spec.data, spec.info), declare(spec.network), mesh)
 
     def model(self, network: Network) -> SegmentationNetwork:
         """A network as it is trained here: dtype and lowering of this run."""
