@@ -40,6 +40,7 @@ class Segmenter:
       size: height and width of the network's input.
       network: from a picture of that size to what the network answers, once it is computed.
       finish: from that answer and the (height, width) of the picture to its label map.
+      any_size: whether the network takes other sizes as well, compiled anew for each.
     """
 
     labels: tuple[str, ...]
@@ -47,6 +48,12 @@ class Segmenter:
     size: Size
     network: Callable[[UInt8[np.ndarray, "h w 3"]], Any] = dataclasses.field(repr=False)
     finish: Callable[[Any, Size], UInt8[np.ndarray, "h w"]] = dataclasses.field(repr=False)
+    any_size: bool = False
+
+    @property
+    def gives_logits(self) -> bool:
+        """Whether the network answers with logits, not with classes."""
+        return self.finish is from_logits
 
     def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w"]:
         """The class of every pixel of an RGB picture, at the picture's own size.
@@ -148,7 +155,7 @@ def _load_workdir(root: Path) -> Segmenter:
     model = SegmentationNetwork(trained.network, lowering=default_lowering())
     network = partial(_run_jax, _compiled(model), trained.variables)
     info = trained.info
-    return Segmenter(info.class_names, info.palette, trained.spec.data.eval_size, network, from_logits)
+    return Segmenter(info.class_names, info.palette, trained.spec.data.eval_size, network, from_logits, True)
 
 
 def _compiled(model: Any) -> Callable[[Any, Array], Array]:

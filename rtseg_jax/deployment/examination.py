@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from rtseg_jax.data import Dataset, Source, evaluation_batches
 from rtseg_jax.data.subset import Subset, spread
 from rtseg_jax.deployment.trained import NORMALIZATION, Trained
-from rtseg_jax.evaluation.rules import rule_of
+from rtseg_jax.evaluation.rules import RULES
 from rtseg_jax.evaluation.tally import Tally
 from rtseg_jax.evaluation.upsampling import labels_from
 from rtseg_jax.export import gpu
@@ -69,7 +69,7 @@ class Examination:
             for output, label, valid in zip(outputs, batch["label"], batch["valid"], strict=True):
                 if valid:
                     tally.add(label, labels_from(output, label.shape))
-        return tally.scores(info.class_names, rule_of(info.name)).miou
+        return tally.scores(info.class_names, RULES[info.rule]).miou
 
     def lost(self, file: Function) -> float | None:
         """Points of mIoU that a file lost against JAX."""

@@ -41,18 +41,13 @@ CITYSCAPES_GROUPS = {
     "vehicle": ("car", "truck", "bus", "train", "motorcycle", "bicycle"),
 }
 
-DEFAULT = Rule("default")
-"""Also that of VOC's development kit, whose background is a class like any other."""
+DEFAULT = Rule("plain")
 
 RULES = {
+    "plain": DEFAULT,
     "cityscapes": Rule("Cityscapes", groups=CITYSCAPES_GROUPS),
-    "kitti": Rule("Cityscapes", groups=CITYSCAPES_GROUPS),
+    "voc": Rule("VOC"),  # its background is a class like any other
     "ade20k": Rule("ADE20K", absent=ZERO, challenge=True),
     "bdd100k": Rule("BDD100K", only_predicted=LEFT_OUT),
-    "voc2012": Rule("VOC"),
 }
-
-
-def rule_of(dataset: str) -> Rule:
-    """The rule of a data set by its name; the default where its scorer has none of its own."""
-    return RULES.get(dataset, DEFAULT)
+"""By the names that data sets refer to them by (`DatasetInfo.rule`)."""

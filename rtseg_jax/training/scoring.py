@@ -14,7 +14,7 @@ from jaxtyping import Float, Int64, UInt8
 
 from rtseg_jax.data import Dataset, DataSpec, EvaluationBatch, evaluation_batches
 from rtseg_jax.evaluation.confusion import confusion_matrix
-from rtseg_jax.evaluation.rules import rule_of
+from rtseg_jax.evaluation.rules import RULES
 from rtseg_jax.evaluation.scores import Scores, scores_from_confusion
 from rtseg_jax.evaluation.upsampling import label_map
 from rtseg_jax.models import Architecture, SegmentationNetwork
@@ -55,7 +55,7 @@ def make_scorer(model: SegmentationNetwork, dataset: Dataset, data: DataSpec, tr
             for planes, batch in _one_ahead(begun):
                 for matrix in pool.map(_count, _pictures(planes), batch["label"], batch["valid"]):
                     total += matrix
-        return scores_from_confusion(sum_over_processes(total), info.class_names, rule_of(info.name))
+        return scores_from_confusion(sum_over_processes(total), info.class_names, RULES[info.rule])
 
     return score
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from rtseg_jax.errors import UserError
 from rtseg_jax.evaluation.confusion import confusion_matrix
-from rtseg_jax.evaluation.rules import CITYSCAPES_GROUPS, DEFAULT, RULES, rule_of
+from rtseg_jax.evaluation.rules import CITYSCAPES_GROUPS, DEFAULT, RULES
 from rtseg_jax.evaluation.scores import scores_from_confusion
 from rtseg_jax.evaluation.tally import Tally, picture_miou
 
@@ -114,7 +114,7 @@ ABSENT = np.array([[3, 0, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
     [
         (DEFAULT, {"a": 0.75, "c": 0.0}, ("b",), 0.375),
         (RULES["cityscapes"], {"a": 0.75, "c": 0.0}, ("b",), 0.375),
-        (RULES["voc2012"], {"a": 0.75, "c": 0.0}, ("b",), 0.375),
+        (RULES["voc"], {"a": 0.75, "c": 0.0}, ("b",), 0.375),
         (RULES["bdd100k"], {"a": 0.75}, ("b", "c"), 0.75),
         (RULES["ade20k"], {"a": 0.75, "b": 0.0, "c": 0.0}, ("b",), 0.25),
     ],
@@ -137,6 +137,14 @@ def test_cityscapes_categories_by_hand():
     assert scores.others == pytest.approx(
         {"category flat": 9 / 10, "category vehicle": 5 / 7, "category mIoU": (9 / 10 + 5 / 7) / 2}
     )
+
+
+def test_every_data_set_has_a_rule():
+    from rtseg_jax.data.registry import KNOWN
+
+    named = {entry.info.rule for entry in KNOWN.values() if not callable(entry.info)}
+    assert named <= RULES.keys()
+    assert named >= RULES.keys() - {"plain"}
 
 
 def test_categories_hold_every_class_of_cityscapes_once():
@@ -162,7 +170,7 @@ def test_the_official_sample_of_ade20k_has_its_published_score():
             np.asarray(Image.open(SAMPLE / folder / path.name)) - 1 for folder in ("annotations", "predictions")
         )
         tally.add(truth, prediction)
-    scores = tally.scores([str(i) for i in range(150)], rule_of("ade20k"))
+    scores = tally.scores([str(i) for i in range(150)], RULES["ade20k"])
     assert round(scores.miou, 4) == 0.1
     assert scores.pixel_accuracy == 1
     assert scores.others["mIoU of the classes that occur"] == 1
