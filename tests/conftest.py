@@ -18,6 +18,12 @@ import pytest
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory):
+    """What the package remembers of data sets stays among the tests' own files."""
+    os.environ["RTSEG_JAX_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture
 def key() -> jax.Array:
     """A fixed random key."""
