@@ -75,7 +75,7 @@ class _Declaration:
             raise UserError(f"architecture: no width for channel group {name}; it belongs to another supernet")
         return Group(name, self.widths[name], unit, searched)
 
-    def base_group(self, name: str, base: float) -> Group:
+    def base_group(self, name: str, base: float | int) -> Group:
         return self.group(name, self.spec.channels(base))
 
     def builder(self, name: str, kind: str, part: str) -> Builder:

@@ -57,6 +57,6 @@ class NetworkSpec:
         if min(self.stage_widths) <= 0 or self.head_channels < 1:
             raise UserError("network.stage_widths and network.head_channels must be positive")
 
-    def channels(self, base: float) -> int:
+    def channels(self, base: float | int) -> int:
         """Width of a layer that has `base` channels at width 1.0, rounded to a multiple of 8."""
         return max(8, round(base * self.width / 8) * 8)

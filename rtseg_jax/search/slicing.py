@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -31,6 +32,19 @@ def slice_variables(variables: Mapping[str, Tree], supernet: Network, network: N
                     leaf = _slice_op(op, tree[block.name][op.name], kept)
                     result[collection].setdefault(block.name, {})[op.name] = leaf
     return result
+
+
+def slice_like_params(state: Tree, params: Tree, supernet: Network, network: Network, kept: Kept) -> Tree:
+    """An optimizer's state with every part that is shaped like `params` sliced as those are: momentum goes along."""
+    structure = jax.tree.structure(params)
+
+    def is_params(tree: Tree) -> bool:
+        return jax.tree.structure(tree) == structure
+
+    def cut(tree: Tree) -> Tree:
+        return slice_variables({"params": tree}, supernet, network, kept)["params"] if is_params(tree) else tree
+
+    return jax.tree.map(cut, state, is_leaf=is_params)
 
 
 def _slice_op(op: Op, tree: Tree, kept: Kept) -> Tree:
