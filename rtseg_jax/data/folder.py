@@ -79,7 +79,7 @@ def info(spec: DataSpec) -> DatasetInfo:
         return change_ids(read_classes("folder", files.read(CLASS_FILE), files.where(CLASS_FILE)), spec.ids)
     if spec.ids:
         return classes_of_ids("folder", spec.ids)
-    labels = {pair.label for pairing in divided(files, spec).values() for pair in pairing.pairs}
+    labels = {pair.label for pairing in _as_found(files, spec).values() for pair in pairing.pairs}
     return found_classes(files, sorted(labels), spec.bad)
 
 
@@ -97,6 +97,13 @@ def read(spec: DataSpec, info: DatasetInfo, split: str) -> tuple[Source, tuple[F
 
 def divided(files: Files, spec: DataSpec) -> dict[str, Pairing]:
     """The pairs of each split; from lists, from folders, or by chance."""
+    splits = _as_found(files, spec)
+    if not splits["validation"].pairs and "validation" in f"{spec.train_split}+{spec.validation_split}":
+        splits |= by_chance(splits["train"], spec.validation_share, spec.seed)
+    return splits
+
+
+def _as_found(files: Files, spec: DataSpec) -> dict[str, Pairing]:
     names = files.names()
     lists = {
         split: next((f"{word}.txt" for word in words if f"{word}.txt" in names), None)
@@ -104,12 +111,8 @@ def divided(files: Files, spec: DataSpec) -> dict[str, Pairing]:
     }
     if any(lists.values()):
         of_list = _reader_of_lists(files, names, spec)
-        splits = {split: of_list(listing) if listing else Pairing(()) for split, listing in lists.items()}
-    else:
-        splits = _by_folder(files, pairs_of(files, names, spec.pairs))
-    if not splits["validation"].pairs and "validation" in f"{spec.train_split}+{spec.validation_split}":
-        splits |= by_chance(splits["train"], spec.validation_share, spec.seed)
-    return splits
+        return {split: of_list(listing) if listing else Pairing(()) for split, listing in lists.items()}
+    return _by_folder(files, pairs_of(files, names, spec.pairs))
 
 
 def by_chance(whole: Pairing, share: float, seed: int) -> dict[str, Pairing]:
@@ -199,7 +202,7 @@ def _looked_at(files: Files, labels: Sequence[str], bad: str) -> _Found:
             assert raw.colours is not None
             return _Found(colours=frozenset(np.unique(packed(raw.colours)).tolist()))
         ids = np.unique(raw.ids).tolist()
-        palette = [] if raw.palette is None else [(index, unpacked(int(packed(raw.palette[index])))) for index in ids]
+        palette = [] if raw.palette is None else [(index, unpacked(int(packed(raw.palette)[index]))) for index in ids]
         return _Found(frozenset(ids), tuple(palette))
 
     console = Console(file=sys.stderr)
