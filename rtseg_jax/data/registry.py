@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rtseg_jax.data import camvid, catalogue, cityscapes, folder
 from rtseg_jax.data.caching import CachedSource
-from rtseg_jax.data.checking import bad_examples
+from rtseg_jax.data.checking import bad_examples, note_good
 from rtseg_jax.data.class_choice import change_ids, choose_classes
 from rtseg_jax.data.class_file import read_classes
 from rtseg_jax.data.dataset import Dataset, DatasetInfo, DataSpec, Source
@@ -147,4 +147,8 @@ def _usable(source: Source, info: DatasetInfo, split: str, alone: Sequence[Findi
         print(f"skipped: {finding.line}", file=sys.stderr)
     if len(bad) == len(source):
         raise UserError(f"no picture of the split {split} can be used; correct what is named above")
-    return Subset(source, [index for index in range(len(source)) if index not in bad]) if bad else source
+    if not bad:
+        return source
+    usable = Subset(source, [index for index in range(len(source)) if index not in bad])
+    note_good(usable, info)
+    return usable
