@@ -154,6 +154,33 @@ class Archives:
         return archive.members[name], archive.path.stat().st_mtime_ns
 
 
+class Below:
+    """The files below a folder of other files."""
+
+    def __init__(self, files: Files, folder: str):
+        self._files, self._folder = files, folder
+
+    def names(self, under: str = "") -> tuple[str, ...]:
+        """All names in natural order, or those below the folder `under`."""
+        names = self._files.names(f"{self._folder}/{under}")
+        return tuple(name.removeprefix(f"{self._folder}/") for name in names)
+
+    def __contains__(self, name: str) -> bool:
+        return f"{self._folder}/{name}" in self._files
+
+    def read(self, name: str) -> bytes:
+        """The content of a file."""
+        return self._files.read(f"{self._folder}/{name}")
+
+    def where(self, name: str) -> str:
+        """The name as people find it."""
+        return self._files.where(f"{self._folder}/{name}")
+
+    def stamp(self, name: str) -> Stamp:
+        """Size and time."""
+        return self._files.stamp(f"{self._folder}/{name}")
+
+
 class _Zip:
     def __init__(self, path: Path):
         self.path = path
