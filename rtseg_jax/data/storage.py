@@ -184,7 +184,8 @@ class Below:
 class _Zip:
     def __init__(self, path: Path):
         self.path = path
-        self._lock, self._opened = threading.Lock(), None
+        self._lock = threading.Lock()
+        self._opened: tuple[int, zipfile.ZipFile] | None = None  # and the process that opened it
         with zipfile.ZipFile(path) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
         self.members = {entry.filename: entry.file_size for entry in entries if _is_member(entry.filename)}
@@ -198,8 +199,6 @@ class _Zip:
             if self._opened is None or self._opened[0] != os.getpid():
                 self._opened = (os.getpid(), zipfile.ZipFile(self.path))
             return self._opened[1]
-
-    _opened: tuple[int, zipfile.ZipFile] | None
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "members": self.members}
