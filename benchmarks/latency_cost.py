@@ -36,6 +36,7 @@ SEARCH = SearchSpec(
     rule="published",
     rounds=1,
     memory=0.0,
+    yardstick="lir",
     width_rate=1e-3,
     path_rate=0.1,
     temperature_start=5.0,

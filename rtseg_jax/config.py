@@ -144,6 +144,7 @@ def _search() -> ml_collections.ConfigDict:
     search.rule = "worth"  # squared mask gradients per millisecond (ours), or published: RTSeg's
     search.rounds = 10  # decisions of the search by worth; latency falls to its target over them (ours)
     search.memory = 0.5  # share that earlier steps keep in a channel's worth at each decision (ours)
+    search.yardstick = "lir_quarter_head"  # form of uniform scaling to compare with, see search/uniform.py (ours)
     search.width_rate = 0.0  # step size of indicators; 0: β·latency alone moves a typical one by 0.5 in a fifth (ours)
     search.path_rate = 0.1  # step size of path logits (not published, ours)
     search.temperature_start = 5.0  # Gumbel temperature τ, falls exponentially (not published, ours)

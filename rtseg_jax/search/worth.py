@@ -150,7 +150,7 @@ def kept_channels(worth: Worth, widths: Widths) -> dict[str, np.ndarray]:
 
 def marginal_worth(
     groups: Sequence[Group], worth: Worth, price: Callable[[Sequence[Widths]], np.ndarray], widths: Widths
-) -> dict[str, dict[str, float | None]]:
+) -> dict[str, dict[str, float | int | None]]:
     """Why a group has its width: worth per cost of what it would lose and of what it would gain next.
 
     Returns:
@@ -160,7 +160,7 @@ def marginal_worth(
     totals = {group.name: cumulated(worth[group.name]) for group in groups}
     everything = full_range(groups)
     cost = float(price([widths])[0])
-    result: dict[str, dict[str, float | None]] = {}
+    result: dict[str, dict[str, float | int | None]] = {}
     for group in groups:
         total, width = totals[group.name], widths[group.name]
         down = [w for _, w in _narrower([group], widths, everything)]

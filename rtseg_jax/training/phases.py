@@ -51,7 +51,8 @@ def finetune(run: Run) -> Results:
 
 def uniform(run: Run, latency: Latency) -> Results:
     """Trains the strongest uniform scaling to the target, for as long as the searched network had."""
-    arch = uniform_spec(run.spec.network, run.supernet, latency.of_decision, latency.target_ms)
+    form = run.spec.search.yardstick
+    arch = uniform_spec(run.spec.network, run.supernet, latency.of_decision, latency.target_ms, form)
     arch.save(run.workdir.uniform)
     network = declare_spec(arch)
     return fit(run, "uniform", network, run.initial_variables(network, run.seed("uniform")))

@@ -3,6 +3,7 @@
 import dataclasses
 
 from rtseg_jax.errors import UserError
+from rtseg_jax.search.uniform import FORMS
 
 CHAIN = ("pretrain", "search", "finetune")
 """The phases that lead to the searched network, each continuing the one before."""
@@ -88,6 +89,7 @@ class SearchSpec:
     rule: str
     rounds: int
     memory: float
+    yardstick: str
     width_rate: float
     path_rate: float
     temperature_start: float
@@ -99,6 +101,8 @@ class SearchSpec:
     def __post_init__(self) -> None:
         if self.rule not in RULES:
             raise UserError(f"config.search.rule is {self.rule!r}: it must be {' or '.join(RULES)}")
+        if self.yardstick not in FORMS:
+            raise UserError(f"config.search.yardstick is {self.yardstick!r}: it must be one of {', '.join(FORMS)}")
         if self.rounds < 1:
             raise UserError(f"config.search.rounds is {self.rounds}: it must be at least 1")
         if not 0 <= self.memory < 1:

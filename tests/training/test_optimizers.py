@@ -138,6 +138,7 @@ def test_architecture_takes_shrinking_steps_and_freezes_its_paths(accumulate):
         rule="published",
         rounds=1,
         memory=0.0,
+        yardstick="lir",
         width_rate=0.0,
         path_rate=0.1,
         temperature_start=5.0,

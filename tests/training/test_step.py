@@ -42,6 +42,7 @@ SEARCH = SearchSpec(
     rule="published",
     rounds=1,
     memory=0.0,
+    yardstick="lir",
     width_rate=WIDTH_RATE,
     path_rate=PATH_RATE,
     temperature_start=4.0,

@@ -1,0 +1,199 @@
+"""Decisions by worth: by hand on made-up prices, and with the pictures of a small trained network."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rtseg_jax.architecture import PATHS, Group, NetworkSpec, declare
+from rtseg_jax.search.path_choice import Evidence, choose_paths, going_price
+from rtseg_jax.search.rounds import Rounds, decided_paths
+from rtseg_jax.search.worth import (
+    Bounds,
+    Prices,
+    around,
+    best_widths,
+    cumulated,
+    full_range,
+    kept_channels,
+    marginal_worth,
+)
+from rtseg_jax.search.worth_params import initial_worth, sample_worth
+
+A, B = Group("a", 16), Group("b", 16)
+GROUPS = (A, B)
+
+
+def linear(a, b):
+    """Prices of so many milliseconds per channel."""
+    return lambda candidates: np.asarray([a * widths["a"] + b * widths["b"] for widths in candidates], float)
+
+
+def tiled(candidates):
+    """A device that computes eight channels of `a` at once, and those of `b` for nothing."""
+    return np.asarray([-(-widths["a"] // 8) * 8.0 for widths in candidates])
+
+
+def test_cumulated_worth_by_hand():
+    np.testing.assert_array_equal(cumulated(np.asarray([1.0, 4.0, 2.0])), [0, 4, 6, 7])
+
+
+def test_kept_channels_are_the_worthiest_in_their_order():
+    kept = kept_channels({"a": np.asarray([0.1, 3.0, 0.2, 2.0])}, {"a": 2})
+    np.testing.assert_array_equal(kept["a"], [1, 3])
+
+
+@pytest.mark.parametrize(
+    ("costs", "target", "expected"),
+    [
+        ((1.0, 1.0), 24.0, {"a": 8, "b": 16}),  # equal prices: the group of less worth gives
+        ((0.1, 1.0), 12.0, {"a": 16, "b": 8}),  # cheap channels stay although they are worth less
+        ((1.0, 1.0), 100.0, {"a": 16, "b": 16}),
+        ((1.0, 1.0), 3.0, {"a": 4, "b": 4}),  # out of reach: the floors
+    ],
+)
+def test_best_widths_weigh_worth_against_cost(costs, target, expected):
+    worth = {"a": np.full(16, 1.0), "b": np.full(16, 2.0)}
+    assert best_widths(GROUPS, worth, linear(*costs), target, full_range(GROUPS)) == expected
+
+
+def test_best_widths_step_over_whole_tiles():
+    worth = {"a": np.full(16, 1.0), "b": np.full(16, 1e-6)}
+    assert best_widths(GROUPS, worth, tiled, 8.0, full_range(GROUPS)) == {"a": 8, "b": 16}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_best_widths_come_near_the_best_of_all(seed):
+    rng = np.random.default_rng(seed)
+    groups = (A, B, Group("c", 12))
+    worth = {group.name: rng.exponential(1.0, group.size) for group in groups}
+    rates = rng.exponential(1.0, 3)
+
+    def price(candidates):  # products, as between neighbouring layers
+        w = np.asarray([[c["a"], c["b"], c["c"]] for c in candidates], float)
+        return rates[0] * w[:, 0] + rates[1] * w[:, 0] * w[:, 1] / 8 + rates[2] * w[:, 1] * w[:, 2] / 8
+
+    full = float(price([{g.name: g.size for g in groups}])[0])
+    every = [dict(zip("abc", w, strict=True)) for w in itertools.product(range(4, 17, 4), range(4, 17, 4), (4, 8, 12))]
+    costs, totals = price(every), {name: cumulated(value) for name, value in worth.items()}
+    values = np.asarray([sum(totals[name][width] for name, width in widths.items()) for widths in every])
+    for share in (0.3, 0.5, 0.8):
+        found = best_widths(groups, worth, price, share * full, full_range(groups))
+        assert price([found])[0] <= share * full
+        value = sum(totals[name][width] for name, width in found.items())
+        assert value >= 0.9 * values[costs <= share * full].max()
+
+
+def test_a_round_reaches_half_to_twice_the_widths_of_now():
+    assert around(GROUPS, {"a": 8, "b": 4}) == Bounds({"a": 4, "b": 4}, {"a": 16, "b": 8})
+
+
+def test_marginal_worth_by_hand():
+    worth = {"a": np.arange(16.0), "b": np.zeros(16)}
+    found = marginal_worth(GROUPS, worth, linear(2.0, 1.0), {"a": 8, "b": 16})
+    # The four worthless of a's best eight are worth 8 + 9 + 10 + 11, the next four 7 + 6 + 5 + 4; a step costs 8 ms.
+    assert found["a"] == {"width": 8, "size": 16, "lost": 38 / 8, "gained": 22 / 8}
+    assert found["b"] == {"width": 16, "size": 16, "lost": 0.0, "gained": None}
+
+
+def evidence(mean, cost, error=0.01):
+    """Two batches around a mean whose standard error is `error`."""
+    return Evidence(np.asarray([mean - error, mean + error]), cost)
+
+
+@pytest.mark.parametrize(
+    ("found", "price", "path"),
+    [
+        ({"mhsa": evidence(-0.10, 1.0)}, 0.05, "mhsa"),  # gains more than its milliseconds are worth
+        ({"mhsa": evidence(-0.10, 1.0)}, 0.20, "lir"),  # gains less
+        ({"mhsa": evidence(-0.10, 1.0, error=0.06)}, 0.0, "lir"),  # two standard errors are 0.12: noise
+        ({"skip": evidence(0.01, -1.0, 0.001)}, 0.05, "skip"),  # what it saves is worth more than it loses
+        ({"skip": evidence(0.01, -1.0, 0.001), "mhsa": evidence(-0.1, 1.0)}, 0.05, "mhsa"),  # −0.04 and −0.05
+    ],
+)
+def test_paths_need_evidence(found, price, path):
+    everything = {("block", name): value for name, value in found.items()}
+    assert choose_paths(("block",), everything, price) == {"block": path}
+
+
+def test_going_price_by_hand():
+    assert going_price(1.0, 1.3, 10.0, 4.0) == pytest.approx(0.05)
+    assert going_price(1.0, 0.9, 10.0, 4.0) == 0.0
+
+
+SPEC = NetworkSpec(4, width=0.1, segment_blocks=(0, 1, 1), expansion=1, mlp_ratio=1, head_width=8, dropout=0.0)
+NETWORK = declare(SPEC)
+
+
+def channels(kept, paths):
+    """Made-up milliseconds: one per channel of what is taken."""
+    total = jnp.zeros(())
+    for choice, block in NETWORK.walk():
+        weight = 1.0 if choice is None else paths[choice[0]][PATHS.index(choice[1])]
+        for group in {group for op in block.ops for group in op.output.groups if group.searched}:
+            total += weight * kept.get(group.name, group.size)
+    return total
+
+
+def rounds(target, number=4):
+    return Rounds(NETWORK, channels, target, number, memory=0.5)
+
+
+def test_targets_fall_evenly_in_their_logarithm():
+    plan = rounds(target=rounds(1.0).start / 16)
+    np.testing.assert_allclose([plan.target_of(n) / plan.start for n in (1, 2, 3, 4)], [1 / 2, 1 / 4, 1 / 8, 1 / 16])
+
+
+def test_worth_is_a_mean_per_step_corrected_for_how_often_a_path_was_taken():
+    arch = initial_worth(NETWORK)
+    squares = {name: jnp.full_like(value, 6.0) for name, value in arch.squares.items()}
+    learned = rounds(100.0).learned(arch._replace(squares=squares, steps=jnp.float32(3.0)))
+    assert float(learned.worth["detail_1_1"][0]) == 2.0
+    assert float(learned.worth["stage16_1_lir.conv"][0]) == 4.0  # sampled half of the time
+    assert float(learned.worth["stage16_1_mhsa.tokens"][0]) == 8.0  # a quarter
+    assert float(learned.worth["stage16"][0]) == 2.0  # belongs to the stage, whatever its path
+    assert not any(np.asarray(value).any() for value in learned.squares.values())
+    again = rounds(100.0).learned(learned._replace(steps=jnp.float32(3.0)))
+    assert float(again.worth["detail_1_1"][0]) == 1.0  # memory of a half, nothing new
+
+
+def random_worth(seed):
+    rng = np.random.default_rng(seed)
+    arch = initial_worth(NETWORK)
+    return arch._replace(
+        worth={n: jnp.asarray(rng.exponential(1.0, v.shape), jnp.float32) for n, v in arch.worth.items()}
+    )
+
+
+def test_rounds_end_at_their_target_with_the_worthiest_channels():
+    arch, plan, paths = random_worth(0), rounds(target=rounds(1.0).start / 3), {"stage16_1": "lir", "stage32_1": "skip"}
+    for number in (1, 2, 3, 4):
+        arch = plan.decided(arch, paths, plan.widths(arch, paths, number))
+    decision = plan.decision(SPEC, arch)
+    assert decision.spec.paths == paths == decided_paths(arch)
+    assert 0.98 * plan.target <= decision.latency_ms <= plan.target
+    assert not decision.warnings
+    for name, kept in decision.kept.items():
+        worth = np.asarray(arch.worth[name])
+        assert min(worth[kept]) >= max(np.delete(worth, kept), default=-1.0)
+
+
+def test_sampled_paths_follow_their_probabilities():
+    arch = initial_worth(NETWORK)
+    keys = jax.random.split(jax.random.key(0), 2000)
+    drawn = jax.vmap(lambda key: sample_worth(arch, key).paths["stage16_1"])(keys)
+    np.testing.assert_allclose(drawn.mean(0), [0.25, 0.5, 0.25], atol=0.04)
+    certain = arch._replace(paths={name: jnp.asarray([0.0, 0.0, 1.0]) for name in arch.paths})
+    np.testing.assert_array_equal(sample_worth(certain, keys[0]).paths["stage16_1"], [0.0, 0.0, 1.0])
+
+
+def test_prices_of_many_are_the_prices_of_each():
+    paths = {mixed.name: "lir" for mixed in NETWORK.mixed_blocks}
+    groups = rounds(1.0).groups(paths)
+    price = Prices(groups, channels, {name: jnp.asarray([0.0, 1.0, 0.0]) for name in paths})
+    rng = np.random.default_rng(0)
+    many = [{g.name: int(rng.integers(1, g.size + 1)) for g in groups} for _ in range(300)]
+    expected = [float(channels(widths, {name: [0.0, 1.0, 0.0] for name in paths})) for widths in many]
+    np.testing.assert_allclose(price(many), expected, rtol=1e-6)
