@@ -46,6 +46,7 @@ def test_shipped_config_trains_every_phase_and_traces_each_step_once(name, tmp_p
     monkeypatch.setattr(run, "default_lowering", lambda: "native")
     config = shrink(load_config(name), predictor_path)
     config.phases = TRAINING
+    config.data.augment_on = "device" if name == "camvid" else "host"
     results = train_and_evaluate(config, tmp_path)
     assert set(results["phases"]) == set(TRAINING)
     assert len(traces) == len(set(traces)) == len(TRAINING)

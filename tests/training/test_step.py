@@ -132,6 +132,17 @@ def assert_close(actual, expected, tolerance=1e-5):
     jax.tree.map(check, actual, expected)
 
 
+def test_a_step_augments_its_batch_first():
+    def mirror(batch):
+        return {name: value[:, :, ::-1] for name, value in batch.items()}
+
+    step = make_step(dataclasses.replace(SETUP, augment=mirror))
+    batch = batch_of(0)
+    _, metrics = jax.jit(step, compiler_options=QUICK)(state_of(SETUP), batch, None)
+    _, expected = search_step()(state_of(SETUP), mirror(batch))
+    assert_close(metrics, expected)
+
+
 def test_normalize_by_hand():
     image = jnp.asarray(np.array([0, 255, 128], np.uint8)).reshape(1, 1, 1, 3)
     expected = [(0 - 0.485) / 0.229, (1 - 0.456) / 0.224, (128 / 255 - 0.406) / 0.225]
