@@ -3,7 +3,7 @@
     python -m benchmarks.input [--config configs/quickstart.py] [--data_dir DIR] [--files png] [--cache_gib 0]
         [--threads 2] [--workers 0 2] [--batch 8] [--seconds 5] [--repeats 3] [--json input.json]
 
-Data, augmentation and network are those of the config; `--files` writes its first pictures into files of a temporary
+Data, augmentation and network are those of the config, with blocks that compile sooner than mixed ones; `--files` writes its first pictures into files of a temporary
 folder and reads those instead, so that drawn pictures tell what decoding costs. Every case is measured in every round,
 so that a slow minute hits all alike: medians over rounds, with the smallest and the largest. `reached` is "both" over
 the slower of "pipeline" and "step" in the same round: 1.00 means that the accelerator never waits for pictures it could
@@ -166,6 +166,7 @@ def load_spec(path: Path, changes: argparse.Namespace) -> RunSpec:
     config.data.data_dir = changes.data_dir or config.data.data_dir
     config.data.stand_in = changes.stand_in or config.data.stand_in
     config.data.num_train = changes.pictures
+    config.network.block = changes.block
     if changes.cache_gib is not None:
         config.data.cache_gib = changes.cache_gib
     return run_spec(config)
@@ -243,6 +244,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=32, help="so many different ones")
     parser.add_argument("--cache_gib", type=float, help="pictures kept in memory; 0: decode each time")
     parser.add_argument("--batch", type=int, default=0, help="pictures per step; 0: the config's")
+    parser.add_argument("--block", choices=("lir", "mixed", "gather_expansion"), default="lir", help="of the network")
     parser.add_argument("--threads", type=int, default=2, help="shared out among the workers")
     parser.add_argument("--workers", type=int, nargs="+", default=(0, 2), help="reading processes; 0: threads only")
     parser.add_argument("--augment_on", choices=("host", "device"), nargs="+", default=("host", "device"))
