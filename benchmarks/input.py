@@ -4,11 +4,11 @@
         [--threads 2] [--workers 0 2] [--batch 8] [--seconds 5] [--repeats 3] [--json input.json]
 
 Data, augmentation and network are those of the config, with blocks that compile sooner than mixed ones (`--block`).
-`--files` writes its first pictures into files of a temporary folder and reads those instead, so that drawn pictures tell
-what decoding costs. Every case is measured in every round, so that a slow minute hits all alike: medians over rounds,
-with the smallest and the largest. `reached` is "both" over the slower of "pipeline" and "step" in the same round: 1.00
-means that the accelerator never waits for pictures it could have had. Where pipeline and step share the processor's cores
-they slow each other down, and it cannot be reached.
+`--files` writes its first pictures into files of a temporary folder and reads those instead, so that drawn pictures
+tell what decoding costs. Every case is measured in every round, so that a slow minute hits all alike: medians over
+rounds, with the smallest and the largest. `reached` is "both" over the slower of "pipeline" and "step" in the same
+round: 1.00 means that the accelerator never waits for pictures it could have had. Where pipeline and step share the
+processor's cores they slow each other down, and it cannot be reached.
 """
 
 import argparse
@@ -259,7 +259,7 @@ def main() -> None:
         sys.exit(f"error: {error}")
     for name, value in {**results["machine"], **results["setting"]}.items():
         print(f"{name}: {value}")
-    Console().print(table(results["rows"]))
+    Console(width=140).print(table(results["rows"]))
     if arguments.json:
         write_json(arguments.json, results)
 
