@@ -6,8 +6,8 @@
 Targets are shares of the latency of BiSeNetV2-LIR's own proportions (the config's supernet with stages and depth as
 published, a convolution in every mixed block), so that spaces can be compared. Every arm trains for `steps` steps of
 the config's batch size and recipe; what an arm spends on a supernet and on a search is part of its steps. Rows are in
-`rows.jsonl` of the folder: a study that was stopped goes on with what is missing. `study.md` and `study.json` hold means,
-and paired margins of the search over the better uniform arm with their 95 % intervals (Student's t over seeds).
+`rows.jsonl` of the folder: a study that was stopped goes on with what is missing. `study.md` and `study.json` hold
+means, and paired margins of the search over the better uniform arm with their 95 % intervals (Student's t over seeds).
 """
 
 import argparse

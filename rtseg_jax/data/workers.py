@@ -10,6 +10,7 @@ from multiprocessing import connection
 from typing import Any
 
 import cv2
+import numpy as np
 
 from rtseg_jax.data.quiet_grain import grain
 from rtseg_jax.errors import UserError
@@ -26,12 +27,18 @@ def read_ahead(batches: "grain.MapDataset", num_threads: int, num_workers: int) 
     if num_workers:
         options = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2)
         examples = examples.mp_prefetch(options, worker_init_fn=_begin_worker)
+        # Out of shared memory: there is little of it in many containers, and whoever holds a batch would hold it.
+        examples = examples.map(_copied)
     return _closed_at_the_end(iter(examples))
 
 
 def read_options(num_threads: int) -> "grain.ReadOptions":
     """So many threads of one process, each a batch ahead."""
     return grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=max(2, num_threads) if num_threads else 0)
+
+
+def _copied(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: np.array(array) for name, array in batch.items()}
 
 
 def _closed_at_the_end(batches: Any) -> Iterator[Any]:

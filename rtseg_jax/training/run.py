@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from rtseg_jax.architecture import ArchSpec, Network, declare
 from rtseg_jax.config import RunSpec
-from rtseg_jax.data import Dataset, Source, build_dataset, kept_in_memory, training_batches
+from rtseg_jax.data import Dataset, Source, build_dataset, check_source, kept_in_memory, training_batches
 from rtseg_jax.data.device_augmentation import augment_batch
 from rtseg_jax.data.subset import hold_out
 from rtseg_jax.errors import UserError
@@ -68,11 +68,17 @@ class Run:
 
     @staticmethod
     def start(spec: RunSpec, workdir: Workdir) -> "Run":
-        """Builds data set, declaration and mesh; raises `UserError` before anything is trained."""
+        """Builds data set, declaration and mesh, and looks at every picture once.
+
+        Raises:
+          UserError: anything that would end the run later.
+        """
         mesh = data_mesh()
         check_batch_size(spec.train.batch_size, mesh, "config.batch_size")
         check_batch_size(spec.train.eval_batch_size, mesh, "config.train.eval_batch_size")
         dataset = build_dataset(spec.data, spec.info)
+        check_source(dataset.train, dataset.info, "checking training pictures")
+        check_source(dataset.validation, dataset.info, "checking validation pictures")
         train, held_out = hold_out(dataset.train, spec.data.held_out)
         dataset = kept_in_memory(dataclasses.replace(dataset, train=train), spec.data)
         return Run(spec, workdir, dataset, held_out, declare(spec.network), mesh)

@@ -95,9 +95,9 @@ def make_step(setup: StepSetup) -> Callable[[TrainState, Batch, Any], tuple[Trai
     """The pure function (state, batch, teacher's variables) → (state, metrics)."""
 
     def step(state: TrainState, batch: Batch, teacher_variables: Any) -> tuple[TrainState, Metrics]:
-        key = jax.random.fold_in(jax.random.key(setup.seed), state.step)
         if setup.augment is not None:
             batch = setup.augment(batch)
+        key = jax.random.fold_in(jax.random.key(setup.seed), state.step)
         images = normalize(batch["image"])
         teacher_outputs = None
         if setup.teacher is not None:

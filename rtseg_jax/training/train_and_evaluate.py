@@ -14,7 +14,6 @@ import ml_collections
 
 from rtseg_jax import __version__
 from rtseg_jax.config import PHASES, RunSpec, run_spec
-from rtseg_jax.data import check_source
 from rtseg_jax.data.class_file import to_json
 from rtseg_jax.training import choosing, outcome, phases, search_phase
 from rtseg_jax.training.run import Run
@@ -46,8 +45,6 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str | Path) -
 def run_phases(spec: RunSpec, place: Workdir, left: list[str]) -> None:
     """Checks data and latency target first, then runs the phases that are left."""
     run = Run.start(spec, place)
-    check_source(run.dataset.train, run.dataset.info, "checking training pictures")
-    check_source(run.dataset.validation, run.dataset.info, "checking validation pictures")
     latency: Any = run.latency() if NEED_LATENCY & set(left) else None  # only those phases are given it
     steps: dict[str, Callable[[], dict[str, Any]]] = {
         "pretrain": partial(phases.pretrain, run, latency),

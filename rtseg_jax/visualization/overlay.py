@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Integer, UInt8
@@ -13,7 +14,7 @@ from rtseg_jax.visualization.palette import VOID_COLOR, Color, Palette, colorize
 PANEL_WIDTH = 480  # smaller inputs are enlarged by a whole factor to at least this, so that text has room
 OPACITY = 0.6
 WRONG_COLOR = (230, 30, 30)
-INK, PAPER = (20, 20, 20), (255, 255, 255)
+INK, FAINT_INK, PAPER = (20, 20, 20), (110, 110, 110), (255, 255, 255)
 
 
 def comparison_picture(
@@ -23,7 +24,7 @@ def comparison_picture(
     class_names: Sequence[str],
     palette: Palette,
 ) -> Image.Image:
-    """Image | truth | prediction | wrong pixels, titled, above a legend of the classes that occur.
+    """Image | truth | prediction | wrong pixels, titled, above a legend of the classes that occur, with their shares.
 
     Without truth (pictures from the user) only image | prediction. Void pixels are dark in truth and in wrong pixels.
     """
@@ -63,18 +64,45 @@ def error_map(
     return np.where(wrong[..., None], _mix(grey, tint, 0.85), _mix(grey, tint))
 
 
+class LegendEntry(NamedTuple):
+    """A class that occurs: its name, its colour, and its share of the pixels of each label map, 0 to 1."""
+
+    name: str
+    color: Color
+    shares: tuple[float, ...]
+
+    @property
+    def text(self) -> str:
+        """The name with its shares in per cent."""
+        return f"{self.name}  {' | '.join(_percent(share) for share in self.shares)} %"
+
+
+def _percent(share: float) -> str:
+    return "<0.1" if 0 < share < 0.0005 else f"{100 * share:.1f}"
+
+
 def legend_entries(
     truth: Integer[np.ndarray, "h w"] | None,
     prediction: Integer[np.ndarray, "h w"],
     class_names: Sequence[str],
     palette: Palette,
-) -> list[tuple[str, Color]]:
-    """Name and colour of exactly the classes that occur in truth or prediction, in class order; void last."""
-    occurring = set(np.unique(prediction).tolist())
-    if truth is not None:
-        occurring |= set(np.unique(truth).tolist())
-    entries = [(class_names[label], palette[label]) for label in sorted(occurring - {IGNORE})]
-    return entries + ([("not labelled", VOID_COLOR)] if IGNORE in occurring else [])
+) -> list[LegendEntry]:
+    """Exactly the classes that occur in truth or prediction, the largest first; void last.
+
+    Shares are those of truth, if there is one, and of the prediction.
+    """
+    maps = [prediction] if truth is None else [truth, prediction]
+    shares = np.stack([np.bincount(labels.ravel(), minlength=IGNORE + 1) / labels.size for labels in maps], axis=1)
+    occurring = np.flatnonzero(shares.any(axis=1)).tolist()
+    occurring.sort(key=lambda label: (label == IGNORE, -shares[label].max(), label))
+    return [
+        LegendEntry(
+            "not labelled" if label == IGNORE else class_names[label],
+            VOID_COLOR if label == IGNORE else palette[label],
+            tuple(shares[label].tolist()),
+        )
+        for label in occurring
+    ]
 
 
 def _mix(
@@ -108,18 +136,22 @@ def _titled_row(panels: dict[str, Image.Image]) -> Image.Image:
     return row
 
 
-def _legend(entries: list[tuple[str, Color]], width: int, size: int) -> Image.Image:
-    """Swatches and names, in columns wide enough for the longest name."""
+def _legend(entries: list[LegendEntry], width: int, size: int) -> Image.Image:
+    """What the numbers are, then swatches, names and shares in columns wide enough for the longest."""
     font = ImageFont.load_default(size)
     line, swatch = round(1.7 * size), round(1.1 * size)
-    cell = max((font.getlength(name) for name, _ in entries), default=0) + swatch + 2 * size
+    cell = max(font.getlength(entry.text) for entry in entries) + swatch + 2 * size
     columns = max(1, int((width - size) // cell))
-    legend = Image.new("RGB", (width, line * math.ceil(len(entries) / columns) + size), PAPER)
+    rows = math.ceil(len(entries) / columns)
+    legend = Image.new("RGB", (width, line * (rows + 1) + size), PAPER)
     draw = ImageDraw.Draw(legend)
-    for number, (name, color) in enumerate(entries):
-        left, top = size / 2 + number % columns * cell, size / 2 + number // columns * line
-        draw.rectangle((left, top, left + swatch, top + swatch), fill=color, outline=INK)
-        draw.text((left + swatch + size / 2, top + swatch / 2), name, INK, font, anchor="lm")
+    heading = "share of pixels: truth | prediction" if len(entries[0].shares) > 1 else "share of pixels"
+    draw.text((size / 2, size / 2 + swatch / 2), heading, FAINT_INK, font, anchor="lm")
+    for number, entry in enumerate(entries):
+        # Down the columns, so that the largest classes stand below each other.
+        left, top = size / 2 + number // rows * cell, size / 2 + (number % rows + 1) * line
+        draw.rectangle((left, top, left + swatch, top + swatch), fill=entry.color, outline=INK)
+        draw.text((left + swatch + size / 2, top + swatch / 2), entry.text, INK, font, anchor="lm")
     return legend
 
 

@@ -1,5 +1,6 @@
 """Batches: resumption, processes, ragged ends, and what importing this room pulls in."""
 
+import dataclasses
 import itertools
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from rtseg_jax.data import DataSpec, evaluation_batches, training_batches
+from rtseg_jax.data.augmentation import apply
 from rtseg_jax.errors import UserError
 
 SPEC = DataSpec("camvid", train_size=(9, 14), eval_size=(6, 8), brightness=0.3, contrast=0.2, saturation=0.1)
@@ -75,6 +77,27 @@ def test_starting_at_a_step_equals_having_consumed_the_steps_before(start):
 def test_threads_do_not_change_the_batches():
     none, many = (take(training_batches(SOURCE, SPEC, 2, seed=1, num_threads=n), 6) for n in (0, 3))
     assert_same(none, many)
+
+
+def test_device_and_host_are_given_the_same_draws():
+    spec = dataclasses.replace(SPEC, base_size=(11, 15), scale_range=(0.5, 2.0))
+    host = take(training_batches(SOURCE, spec, 4, seed=1, start_step=2), 2)
+    raw = take(training_batches(SOURCE, dataclasses.replace(spec, augment_on="device"), 4, seed=1, start_step=2), 2)
+    for wanted, batch in zip(host, raw, strict=True):
+        assert batch["image"].shape == (4, 11, 15, 3)
+        examples = zip(batch["image"], batch["label"], batch["augmentation"], strict=True)
+        applied = [apply({"image": image, "label": label}, drawn, (9, 14)) for image, label, drawn in examples]
+        for name in wanted:
+            np.testing.assert_array_equal(wanted[name], np.stack([example[name] for example in applied]))
+
+
+def test_pictures_of_two_sizes_cannot_be_augmented_on_the_device_unless_brought_to_one():
+    source = Noise([(13, 17), (17, 13)])
+    spec = dataclasses.replace(SPEC, augment_on="device")
+    with pytest.raises(UserError, match=r"one picture is 13x17 \(height x width\) and another 17x13.*base_size"):
+        next(training_batches(source, spec, 2, seed=0))
+    (batch,) = take(training_batches(source, dataclasses.replace(spec, base_size=(8, 8)), 2, seed=0), 1)
+    assert batch["label"].shape == (2, 8, 8)
 
 
 @pytest.mark.parametrize("start", [0, 3])

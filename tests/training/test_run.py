@@ -61,6 +61,7 @@ def test_shipped_config_trains_every_phase_and_traces_each_step_once(name, tmp_p
     if name == "folder":  # the real thing: JPEG pictures of mixed sizes, portrait and landscape, and no class file
         config.data.stand_in = False
         config.data.data_dir = str(folder_of_pictures(tmp_path / "pictures"))
+    config.data.augment_on = "device" if name == "camvid" else "host"
     results = train_and_evaluate(config, tmp_path)
     assert set(results["phases"]) == set(TRAINING)
     assert len(traces) == len(set(traces)) == len(TRAINING)

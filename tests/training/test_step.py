@@ -149,6 +149,18 @@ def assert_close(actual, expected, tolerance=1e-5):
     jax.tree.map(check, actual, expected)
 
 
+def test_a_step_is_given_what_augmentation_makes_of_its_batch():
+    def augment(batch):
+        return {"image": batch["pictures"], "label": batch["truth"]}
+
+    setup = dataclasses.replace(SETUP, search=None, augment=augment)
+    batch = batch_of(0)
+    unaugmented = {"pictures": batch["image"], "truth": batch["label"]}
+    state = state_of(setup)
+    after, _ = jax.eval_shape(make_step(setup), state, unaugmented, None)
+    assert [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(after)] == describe(state)
+
+
 def test_normalize_by_hand():
     image = jnp.asarray(np.array([0, 255, 128], np.uint8)).reshape(1, 1, 1, 3)
     expected = [(0 - 0.485) / 0.229, (1 - 0.456) / 0.224, (128 / 255 - 0.406) / 0.225]
@@ -249,7 +261,7 @@ def test_state_is_stable_and_traced_once():
     assert len(traces) <= max(1, before)
     for after in (first, second):
         assert jax.tree.structure(after) == jax.tree.structure(state)
-        assert describe(after) == describe(state)
+        assert [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(after)] == describe(state)
     assert [int(s.step) for s in (state, first, second)] == [0, 1, 2]
     losses = metrics["losses"]
     assert float(losses["total"]) == pytest.approx(

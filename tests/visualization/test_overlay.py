@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from rtseg_jax.visualization.overlay import blend, comparison_picture, error_map, legend_entries, wrong_pixels
+from rtseg_jax.visualization.overlay import (
+    LegendEntry,
+    blend,
+    comparison_picture,
+    error_map,
+    legend_entries,
+    wrong_pixels,
+)
 from rtseg_jax.visualization.palette import colorize
 
 NAMES = ("road", "car", "sky", "a class with a very long name")
@@ -34,14 +41,34 @@ def test_wrong_pixels_are_labelled_ones():
     assert void_pixel == [51] * 3  # 0.4 · 128
 
 
-def test_legend_has_exactly_the_classes_that_occur():
-    truth, prediction = np.array([[0, 0, 255]]), np.array([[0, 2, 2]])
+def test_legend_has_exactly_the_classes_that_occur_the_largest_first():
+    truth, prediction = np.array([[0, 0, 1, 255]]), np.array([[2, 2, 2, 0]])
     assert legend_entries(truth, prediction, NAMES, PALETTE) == [
-        ("road", PALETTE[0]),
-        ("sky", PALETTE[2]),
-        ("not labelled", (0, 0, 0)),
+        ("sky", PALETTE[2], (0.0, 0.75)),
+        ("road", PALETTE[0], (0.5, 0.25)),
+        ("car", PALETTE[1], (0.25, 0.0)),
+        ("not labelled", (0, 0, 0), (0.25, 0.0)),
     ]
-    assert legend_entries(None, prediction, NAMES, PALETTE) == [("road", PALETTE[0]), ("sky", PALETTE[2])]
+    assert legend_entries(None, prediction, NAMES, PALETTE) == [
+        ("sky", PALETTE[2], (0.75,)),
+        ("road", PALETTE[0], (0.25,)),
+    ]
+
+
+def test_legend_says_shares_in_per_cent():
+    assert LegendEntry("sky", PALETTE[2], (0.75, 0.0)).text == "sky  75.0 | 0.0 %"
+    assert LegendEntry("sky", PALETTE[2], (0.0004,)).text == "sky  <0.1 %"
+
+
+@pytest.mark.parametrize("columns", [2, 4])
+def test_every_class_of_a_large_set_has_its_swatch(columns):
+    names = tuple(f"class number {number}" for number in range(150))
+    palette = tuple((1 + number, 100, 200) for number in range(150))
+    prediction = np.arange(150).reshape(10, 15).repeat(4, 0).repeat(32, 1)
+    truth = prediction if columns == 4 else None
+    picture = comparison_picture(np.zeros((40, 480, 3), np.uint8), truth, prediction, names, palette)
+    text = max(18, picture.width // 90)
+    assert set(palette) <= colors_below(picture, 40 + 2 * text)
 
 
 def colors_below(picture, height):
@@ -57,7 +84,7 @@ def test_comparison_has_four_readable_columns_and_a_legend(height, width, scale)
     assert picture.width >= 4 * width * scale
     assert 4 * width * scale * 1.05 > picture.width
     text = max(18, picture.width // 90)
-    legend = colors_below(picture, picture.height - round(2.6 * text))
+    legend = colors_below(picture, picture.height - round(4.4 * text))
     assert {PALETTE[0], PALETTE[3]} <= legend  # swatches
     assert not {PALETTE[1], PALETTE[2]} & legend
     # The middle of each column, of the left half (predicted wrong) and of the right half.
