@@ -19,11 +19,10 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.scale_range = (0.5, 2.0)
 
     config.batch_size = 16
-    config.train.pretrain_steps = 12_000
-    config.train.search_steps = 4_000
-    config.train.finetune_steps = 4_000
-    for rate in ("learning_rate", "search_learning_rate", "finetune_learning_rate"):
-        config.train[rate] = 0.05
+    config.train.pretrain_steps = 2_000
+    config.train.search_steps = 5_000
+    config.train.finetune_steps = 13_000
+    config.train.learning_rate = 0.05
     config.train.bfloat16 = True
     config.train.eval_every = 1_000
     return config

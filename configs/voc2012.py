@@ -16,6 +16,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.name = "voc2012"
     config.data.train_size = config.data.eval_size = (513, 513)
     config.data.base_size = (0, 0)
-    for rate in ("learning_rate", "search_learning_rate", "finetune_learning_rate"):
-        config.train[rate] = 0.01
+    config.train.learning_rate = 0.01
     return config

@@ -21,6 +21,7 @@ TABLE = {
     "camvid_full": ("camvid", (360, 480), 2.19),
     "folder": ("folder", (512, 512), 2.19),
     "quickstart": ("synthetic_streets", (128, 256), 0.5),
+    "published": ("cityscapes", (512, 1024), 2.19),
     "search": ("cityscapes", (512, 1024), 2.19),
     "voc2012": ("voc2012", (513, 513), 2.19),
 }
@@ -63,6 +64,21 @@ def test_says_how_to_run_it_on_what_for_how_long_and_how_well(name):
 
 def test_the_recipe_is_the_base_unchanged():
     assert load("search").get_config().to_dict() == base_config().to_dict()
+
+
+def test_the_published_search_is_the_papers():
+    spec = run_spec(load("published").get_config())
+    assert (spec.search.rule, spec.train.restarts) == ("published", True)
+    assert (spec.loss.beta, spec.loss.gamma, spec.loss.lam) == (0.01, 1.0, 0.001)
+    assert [spec.train.steps(phase) for phase in ("pretrain", "search", "finetune")] == [160_000, 40_000, 40_000]
+    assert spec.network == run_spec(load("search").get_config()).network
+
+
+def test_a_supernet_that_was_hardly_trained_is_no_teacher():
+    config = base_config()
+    config.loss.lam = 0.001
+    with pytest.raises(UserError, match=r'config.loss.lam is 0.001: .* config.search.rule to "published"'):
+        run_spec(config)
 
 
 def test_sizes_that_would_be_sampled_differently_are_refused():

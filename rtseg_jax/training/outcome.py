@@ -1,5 +1,6 @@
 """The end of a run: scores, costs and latencies of every network in one table, pictures, the exported file."""
 
+import json
 from typing import Any
 
 import jax
@@ -44,7 +45,16 @@ def evaluate(run: Run, latency: Latency) -> dict[str, Any]:
     choice = run.workdir.results().get("choice")
     print_table(rows, latency.target_ms, latency.unit, unit_of_device(run.spec.latency.device), choice)
     target_ms, unit = latency.target_ms, latency.unit
-    write_report(run.workdir.report, run.workdir.history, rows, _pictures(run), target_ms=target_ms, unit=unit)
+    reasons = json.loads(run.workdir.worth.read_text()) if run.workdir.worth.exists() else None
+    write_report(
+        run.workdir.report,
+        run.workdir.history,
+        rows,
+        _pictures(run),
+        target_ms=target_ms,
+        unit=unit,
+        reasons=reasons,
+    )
     classes = {name: score.as_json() for name, score in scores.items()}
     return {"table": rows, "classes": classes, "target_ms": latency.target_ms, "verdict": verdict(rows, choice)}
 

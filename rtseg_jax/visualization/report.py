@@ -12,6 +12,7 @@ from PIL import Image
 from rtseg_jax.files import write_text, write_whole
 from rtseg_jax.visualization import plots
 from rtseg_jax.visualization.history import read_history
+from rtseg_jax.visualization.worth_plot import Reasons, plot_worth
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1200px; margin: 2em auto; padding: 0 1em; color: #222 }
@@ -28,11 +29,13 @@ def write_report(
     *,
     target_ms: float | None = None,
     unit: str = "ms",
+    reasons: Reasons | None = None,
 ) -> Path:
     """Write every plot and picture as PNG and `index.html`, which shows them; returns the page's path.
 
     `results` is one row per network: `name`, `miou` (share), `latency_ms`, and whatever else the table should show.
-    `pictures` maps captions to pictures; `unit` is that of predicted latency and its target. Files of an earlier report
+    `pictures` maps captions to pictures; `unit` is that of predicted latency and its target; `reasons` are those of a
+    search by worth, see `worth_plot`. Files of an earlier report
     are replaced, each at once.
     """
     report_dir = Path(report_dir)
@@ -46,6 +49,8 @@ def write_report(
         "paths": ("Path probabilities of the mixed blocks", plots.plot_paths(history)),
         "losses": ("Losses", plots.plot_losses(history)),
     }
+    if reasons is not None:
+        figures["worth"] = ("Why the groups have their widths", plot_worth(reasons, unit))
     shown = {}
     for name, (caption, figure) in figures.items():
         shown[f"{name}.png"] = caption

@@ -13,10 +13,11 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 # name: parameters, MACs of one picture at the config's evaluation size
 TABLE = {
     "ade20k": (24_783_606, 68_114_950_720),
-    "camvid": (1_581_507, 3_293_632_120),
+    "camvid": (3_522_211, 3_782_044_720),
     "camvid_full": (24_472_107, 43_869_362_320),
     "folder": (24_472_107, 66_839_620_160),
-    "quickstart": (897_947, 406_025_216),
+    "quickstart": (1_707_963, 447_795_200),
+    "published": (24_490_035, 137_542_115_904),
     "search": (24_490_035, 137_542_115_904),
     "voc2012": (24_494_517, 69_199_050_536),
 }

@@ -70,8 +70,17 @@ def test_shipped_config_trains_every_phase_and_traces_each_step_once(name, tmp_p
     assert trained == [(phase, step) for phase in TRAINING for step in (1, 2)]
     scored = {row["phase"]: row["miou"] for row in rows if "miou" in row}
     assert scored == {phase: results["phases"][phase]["miou"] for phase in TRAINING if phase != "search"}
-    arch = ArchSpec.load(tmp_path / "architecture.json")
+    arch = ArchSpec.load(tmp_path / "searched.json")
     assert results["phases"]["search"]["widths"] == dict(arch.widths)
+    check_choice(tmp_path, results["choice"])
+
+
+def check_choice(workdir, choice):
+    """The better network by held-out pictures is the one that is handed over."""
+    scores = choice["held_out_miou"]
+    assert set(scores) == set(choice["among"]) == {"searched", "uniform"}
+    assert scores[choice["best"]] == max(scores.values())
+    assert ArchSpec.load(workdir / "architecture.json") == ArchSpec.load(workdir / f"{choice['best']}.json")
 
 
 def variables(workdir, phase, arch_file):
@@ -101,7 +110,7 @@ def kill_inside(process, workdir, phase, step):
 
 def test_killed_in_every_phase_ends_with_the_same_bits(tmp_path, predictor_path):
     config = write_config(tmp_path / "config.py", "quickstart", predictor_path, steps=12)
-    extra = (f"--config.phases={TRAINING}", "--config.search.beta_gain=10.0")
+    extra = (f"--config.phases={TRAINING}",)
     finish(start(config, tmp_path / "alone", *extra))
     # What XLA compiled is the same for both, and most of the time.
     shutil.copytree(tmp_path / "alone" / "compiled", tmp_path / "killed" / "compiled")
@@ -109,15 +118,13 @@ def test_killed_in_every_phase_ends_with_the_same_bits(tmp_path, predictor_path)
         kill_inside(start(config, tmp_path / "killed", *extra), tmp_path / "killed", phase, step=5)
     output = finish(start(config, tmp_path / "killed", *extra))
     assert "pretrain: finished before, skipped" in output
-    for phase, arch_file in (("finetune", "architecture.json"), ("uniform", "uniform.json")):
+    for phase, arch_file in (("finetune", "searched.json"), ("uniform", "uniform.json")):
         expected = variables(tmp_path / "alone", phase, arch_file)
         found = variables(tmp_path / "killed", phase, arch_file)
         jax.tree.map(np.testing.assert_array_equal, found, expected)
     histories = [json_rows(tmp_path / name / "history.jsonl") for name in ("alone", "killed")]
     assert histories[0] == histories[1]
-    betas = [row["beta"] for row in histories[0] if "beta" in row]
-    assert len(betas) == 12
-    assert len(set(betas)) > 1
+    assert (tmp_path / "alone" / "worth.json").read_bytes() == (tmp_path / "killed" / "worth.json").read_bytes()
 
 
 def json_rows(path):
@@ -138,7 +145,8 @@ def test_whole_run_leaves_everything_a_user_expects(finished):
     _, workdir, output = finished
     results = json.loads((workdir / "results.json").read_text())
     names = [row["name"] for row in results["phases"]["evaluate"]["table"]]
-    assert names == ["supernet", "searched, sliced", "searched, recalibrated", "searched", "uniform", "bisenetv2"]
+    assert names == ["supernet", "searched, sliced", "searched", "uniform", "bisenetv2"]
+    check_choice(workdir, results["choice"])
     assert results["seed"] == 0
     assert results["versions"]["jax"] == jax.__version__
     assert results["config"]["network"]["width"] == 0.25
@@ -148,7 +156,7 @@ def test_whole_run_leaves_everything_a_user_expects(finished):
     assert exported["miou"] == exported["jax_miou"]
     assert exported["failures"] == []
     assert (workdir / "model.tflite").read_bytes()[4:8] == b"TFL3"
-    assert {"index.html", "losses.png", "channels.png", "paths.png"} <= {
+    assert {"index.html", "losses.png", "channels.png", "paths.png", "worth.png"} <= {
         path.name for path in (workdir / "report").iterdir()
     }
     assert "Uniform scaling wins" in output or "The search beats uniform scaling" in output
@@ -172,8 +180,8 @@ def test_another_run_starts_from_architecture_and_supernet(finished, tmp_path):
     again = start(config, tmp_path, f"--config.init_from={workdir}", "--config.phases=('finetune',)")
     finish(again)
     first, second = (
-        variables(workdir, "finetune", "architecture.json"),
-        variables(tmp_path, "finetune", "architecture.json"),
+        variables(workdir, "finetune", "searched.json"),
+        variables(tmp_path, "finetune", "searched.json"),
     )
     jax.tree.map(np.testing.assert_array_equal, second, first)
 
