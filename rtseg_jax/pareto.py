@@ -10,26 +10,19 @@ target costs its search and its training only.
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import jax
-import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
 from rtseg_jax.command_line import parse_flags
 from rtseg_jax.errors import UserError
-from rtseg_jax.files import write_json, write_text, write_whole
-from rtseg_jax.training.train_and_evaluate import train_and_evaluate
-from rtseg_jax.training.workdir import Workdir
-from rtseg_jax.visualization.pareto_plot import plot_front
+from rtseg_jax.training.front import front, targets_of
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "config of all searches", required=True)
+CONFIG = config_flags.DEFINE_config_file("config", None, "config of all searches")
 TARGETS = flags.DEFINE_list("targets", None, "latency targets in milliseconds, such as 20,30,45", required=True)
 OUT = flags.DEFINE_string("out", None, "folder of all workdirs, the table and the plot", required=True)
 CPU_DEVICES = flags.DEFINE_integer("cpu_devices", 1, "devices to split batches over where JAX runs on the CPU")
-
-SHOWN = ("searched", "uniform", "bisenetv2")
 
 
 def main(argv: list[str]) -> None:
@@ -45,74 +38,9 @@ def main(argv: list[str]) -> None:
         sys.exit(2)
 
 
-def targets_of(texts: list[str]) -> list[float]:
-    """Targets in rising order; raises `UserError` for what is no latency."""
-    try:
-        targets = sorted({float(text) for text in texts})
-    except ValueError as error:
-        raise UserError(f"--targets is {','.join(texts)}: it must be milliseconds, such as 20,30,45") from error
-    if not targets or targets[0] <= 0:
-        raise UserError(f"--targets is {','.join(texts)}: latencies must be positive")
-    return targets
-
-
-def front(config: ml_collections.ConfigDict, targets: list[float], out: Path) -> str:
-    """Runs every phase for every target; returns the table, which is also in `out`."""
-    supernet = _changed(config, phases=("pretrain",))
-    train_and_evaluate(supernet, out / "supernet")
-    predictor = config.latency.predictor or str(out / "supernet" / "latency")
-    rows: list[dict[str, Any]] = []
-    for target in targets:
-        left = tuple(phase for phase in config.phases if phase != "pretrain")
-        one = _changed(config, phases=left, init_from=str(out / "supernet"))
-        one.latency.target_ms = target
-        if not config.budget:
-            one.latency.predictor = predictor
-        workdir = Workdir(out / f"{target:g}ms")
-        train_and_evaluate(one, workdir.root)
-        jax.clear_caches()  # every target compiles networks of its own
-        rows += rows_of(target, workdir)
-    write_json(out / "pareto.json", rows)
-    write_text(out / "pareto.md", markdown(rows))
-    write_whole(out / "pareto.png", lambda path: plot_front(rows).savefig(path, format="png", dpi=150))
-    return markdown(rows)
-
-
-def _changed(config: ml_collections.ConfigDict, **fields: Any) -> ml_collections.ConfigDict:
-    result = config.copy_and_resolve_references()
-    with result.unlocked():
-        for name, value in fields.items():
-            result[name] = value
-    return result
-
-
-def rows_of(target: float, workdir: Workdir) -> list[dict[str, Any]]:
-    """The networks of one target that the front shows."""
-    results = workdir.results()
-    table = results["phases"].get("evaluate", {}).get("table", [])
-    best = results.get("choice", {}).get("best")
-    wanted = ("name", "miou", "parameters", "gmacs", "latency_ms")
-    return [
-        {"target_ms": target, "handed_over": row["name"] == best, "workdir": workdir.root.name}
-        | {name: row[name] for name in wanted}
-        for row in table
-        if row["name"] in SHOWN
-    ]
-
-
-def markdown(rows: list[dict[str, Any]]) -> str:
-    """The table; the network that each workdir hands over is bold."""
-    lines = ["| target ms | network | mIoU % | parameters M | GMACs | measured ms |", "|---|---|---|---|---|---|"]
-    for row in rows:
-        name = f"**{row['name']}**" if row["handed_over"] else row["name"]
-        miou = "–" if row["miou"] is None else f"{100 * row['miou']:.1f}"
-        cells = (f"{row['target_ms']:g}", name, miou, f"{row['parameters'] / 1e6:.3f}", f"{row['gmacs']:.3f}")
-        lines.append(f"| {' | '.join(cells)} | {row['latency_ms']:.2f} |")
-    return "\n".join(lines) + "\n"
-
-
 def run() -> None:
     """Starts absl; wrong flags and configs are one line."""
+    flags.mark_flag_as_required("config")
     try:
         app.run(main, flags_parser=lambda arguments: parse_flags(arguments, CONFIG))
     except UserError as error:
