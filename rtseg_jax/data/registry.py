@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rtseg_jax.data import camvid, catalogue, cityscapes, folder
+from rtseg_jax.data import a2d2, ade20k, bdd100k, camvid, catalogue, cityscapes, folder, kitti, nyuv2, voc2012
 from rtseg_jax.data.caching import CachedSource
 from rtseg_jax.data.checking import bad_examples, note_good
 from rtseg_jax.data.class_choice import change_ids, choose_classes
@@ -30,7 +30,7 @@ class Entry:
     Attributes:
       info: classes; or the function that finds them out from what the spec names.
       splits: names of the parts that have labels, as `data.train_split` and `data.validation_split` name them.
-      read: the reader; None where it is not part of this version.
+      read: the reader; None where the pictures are drawn.
       holds: what `data_dir` must be, for those who have not given it.
     """
 
@@ -45,12 +45,12 @@ KNOWN: dict[str, Entry] = {
     "camvid": Entry(catalogue.CAMVID, camvid.SPLITS, camvid.read, camvid.HOLDS),
     "cityscapes": Entry(catalogue.CITYSCAPES, cityscapes.SPLITS, cityscapes.read, cityscapes.HOLDS),
     "folder": Entry(folder.info, folder.SPLITS, folder.read, folder.HOLDS),
-    "voc2012": Entry(catalogue.VOC2012, ("train", "validation")),
-    "ade20k": Entry(catalogue.ADE20K, ("train", "validation")),
-    "kitti": Entry(catalogue.KITTI, ("train", "validation")),
-    "bdd100k": Entry(catalogue.BDD100K, ("train", "validation")),
-    "a2d2": Entry(catalogue.A2D2, ("train", "validation")),
-    "nyuv2": Entry(catalogue.NYUV2, ("train", "validation", "test")),
+    "voc2012": Entry(catalogue.VOC2012, voc2012.SPLITS, voc2012.read, voc2012.HOLDS),
+    "ade20k": Entry(catalogue.ADE20K, ade20k.SPLITS, ade20k.read, ade20k.HOLDS),
+    "kitti": Entry(catalogue.KITTI, kitti.SPLITS, kitti.read, kitti.HOLDS),
+    "bdd100k": Entry(catalogue.BDD100K, bdd100k.SPLITS, bdd100k.read, bdd100k.HOLDS),
+    "a2d2": Entry(catalogue.A2D2, a2d2.SPLITS, a2d2.read, a2d2.HOLDS),
+    "nyuv2": Entry(catalogue.NYUV2, nyuv2.SPLITS, nyuv2.read, nyuv2.HOLDS),
 }
 
 
@@ -121,11 +121,6 @@ def _one_split(spec: DataSpec, info: DatasetInfo, entry: Entry, split: str) -> S
     if drawn and split in ("train", "validation"):
         count = spec.num_train if split == "train" else spec.num_validation
         return StreetSource(count, spec.drawn_size, spec.seed, split, info.num_classes)
-    if not drawn and entry.read is None:
-        raise UserError(
-            f"the builder for {spec.name} is not part of this version; set stand_in=True to try the config on drawn "
-            f"pictures, or use one of {', '.join(name for name, row in KNOWN.items() if row.read)}"
-        )
     if split not in entry.splits:
         raise UserError(f"{spec.name} has no split {split!r} to train on or to score; it has {', '.join(entry.splits)}")
     assert entry.read is not None
