@@ -75,10 +75,7 @@ class NyuSource:
     def __getitem__(self, index: int) -> Example:
         number = self._numbers[index]
         image = self._file.array("images", number).transpose(2, 1, 0)
-        if self._mapped:
-            ids = self._mapped_ids(number)
-        else:
-            ids = _label_maps(self._root / LABELS)[number]
+        ids = self._mapped_ids(number) if self._mapped else _label_maps(self._root / LABELS)[number]
         label = self._labels.from_ids(ids)
         if (label == UNKNOWN).any():
             wrong = ids[label == UNKNOWN][0]

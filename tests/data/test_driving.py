@@ -76,7 +76,7 @@ def test_kitti_holds_pictures_out(kitti, kind, capsys):
     assert {tuple(names(split_of("kitti", kitti, "validation", seed=seed))) for seed in range(4)} > {
         tuple(names(scored))
     }
-    with pytest.raises(UserError, match="validation_share is 0.01 of 10 pictures"):
+    with pytest.raises(UserError, match=r"validation_share is 0\.01 of 10 pictures"):
         split_of("kitti", kitti, "train", validation_share=0.01)
 
 
@@ -137,5 +137,5 @@ def test_an_unknown_colour_of_a2d2_is_named(a2d2):
     source = split_of("a2d2", a2d2, "train")
     if not any(name.endswith("3") for name in names(source)):
         source = split_of("a2d2", a2d2, "validation")
-    with pytest.raises(UserError, match="has the colour #010203 .* in 1 pixels, which no class has"):
+    with pytest.raises(UserError, match=r"has the colour #010203 .* in 1 pixels, which no class has"):
         source[next(i for i, name in enumerate(names(source)) if name.endswith("3"))]
