@@ -77,7 +77,7 @@ def findings(
     seen = np.zeros(256, bool)
     threads = min(16, os.cpu_count() or 1)
     with ThreadPoolExecutor(threads) as pool:
-        looked_at = _ahead(pool, lambda index: _look(source, index, info), len(source), 2 * threads)
+        looked_at = ahead(pool, lambda index: _look(source, index, info), len(source), 2 * threads)
         bar = track(looked_at, description, len(source), console=console, disable=not console.is_terminal)
         for index, result in enumerate(bar):
             if isinstance(result, Finding):
@@ -112,10 +112,10 @@ def two_class_mask(where: str, background: str, foreground: str) -> Finding:
     )
 
 
-def _ahead(
+def ahead(
     pool: ThreadPoolExecutor, work: Callable[[int], Finding | Example], number: int, most: int
 ) -> Iterator[Finding | Example]:
-    """Results in order, with at most so many waiting: memory does not grow with the set."""
+    """Results of numbers from 0 on, in order, with at most so many waiting: memory does not grow with the set."""
     waiting = [pool.submit(work, index) for index in range(min(most, number))]
     for index in range(number):
         result = waiting.pop(0).result()

@@ -6,7 +6,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rtseg_jax.data import a2d2, ade20k, bdd100k, camvid, catalogue, cityscapes, folder, kitti, nyuv2, voc2012
+from rtseg_jax.data import (
+    a2d2,
+    ade20k,
+    bdd100k,
+    camvid,
+    catalogue,
+    cityscapes,
+    folder,
+    kitti,
+    nyuv2,
+    prepared,
+    voc2012,
+)
 from rtseg_jax.data.caching import CachedSource
 from rtseg_jax.data.checking import bad_examples, note_good
 from rtseg_jax.data.class_choice import change_ids, choose_classes
@@ -73,7 +85,9 @@ def dataset_info(spec: DataSpec) -> DatasetInfo:
     For `folder` the files of `data_dir` are read: its classes.json, or else the labels, once.
     """
     entry = entry_of(spec.name)
-    if not callable(entry.info):
+    if not spec.stand_in and _is_prepared(spec):
+        known = prepared.info(spec, None if callable(entry.info) else entry.info)
+    elif not callable(entry.info):
         known = change_ids(entry.info, spec.ids)
     elif not entry.classes_in_files or spec.stand_in:
         known = streets_info(spec)  # what is drawn has classes of its own
@@ -111,8 +125,7 @@ def build_split(spec: DataSpec, split: str, info: DatasetInfo | None = None) -> 
     What is left out is said on the standard error output, one line per file.
     """
     info = info or dataset_info(spec)
-    entry = entry_of(spec.name)
-    sources = [_one_split(spec, info, entry, name) for name in split_names(split)]
+    sources = [_one_split(spec, info, name) for name in split_names(split)]
     return CachedSource(sources[0] if len(sources) == 1 else Joined(sources))
 
 
@@ -121,18 +134,33 @@ def split_names(split: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in split.split("+"))
 
 
-def _one_split(spec: DataSpec, info: DatasetInfo, entry: Entry, split: str) -> Source:
+def _one_split(spec: DataSpec, info: DatasetInfo, split: str) -> Source:
     drawn = spec.stand_in or spec.name == "synthetic_streets"
     if drawn and split in ("train", "validation"):
         count = spec.num_train if split == "train" else spec.num_validation
         return StreetSource(count, spec.drawn_size, spec.seed, split, info.num_classes)
+    source, alone = open_split(spec, info, split)
+    return source if spec.bad == "refuse" else _usable(source, info, split, alone)
+
+
+def open_split(spec: DataSpec, info: DatasetInfo, split: str) -> tuple[Source, Sequence[Finding]]:
+    """One split of the files in `data_dir`, as published or prepared; and what is wrong with files that are alone.
+
+    Raises:
+      UserError: there is no such split, or nothing that can be read.
+    """
+    entry = entry_of(spec.name)
     if split not in entry.splits:
         raise UserError(f"{spec.name} has no split {split!r} to train on or to score; it has {', '.join(entry.splits)}")
-    assert entry.read is not None
     if spec.bad not in ("refuse", "skip"):
         raise UserError(f"config.data.bad is {spec.bad!r}; it is refuse or skip")
-    source, alone = entry.read(_with_data_dir(spec, entry), info, split)
-    return source if spec.bad == "refuse" else _usable(source, info, split, alone)
+    assert entry.read is not None
+    read = prepared.read if _is_prepared(spec) else entry.read
+    return read(_with_data_dir(spec, entry), info, split)
+
+
+def _is_prepared(spec: DataSpec) -> bool:
+    return spec.data_dir is not None and prepared.is_prepared(spec.data_dir)
 
 
 def _with_data_dir(spec: DataSpec, entry: Entry) -> DataSpec:
