@@ -4,7 +4,8 @@ import dataclasses
 import os
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 from rich.console import Console
@@ -16,6 +17,7 @@ from rtseg_jax.data.remembering import recall, remember
 from rtseg_jax.errors import UserError
 from rtseg_jax.labels import IGNORE
 
+Result = TypeVar("Result")
 Visit = Callable[[int, Example], None]
 """Is shown every example that could be read, in order."""
 
@@ -112,10 +114,8 @@ def two_class_mask(where: str, background: str, foreground: str) -> Finding:
     )
 
 
-def ahead(
-    pool: ThreadPoolExecutor, work: Callable[[int], Finding | Example], number: int, most: int
-) -> Iterator[Finding | Example]:
-    """Results of numbers from 0 on, in order, with at most so many waiting: memory does not grow with the set."""
+def ahead(pool: Executor, work: Callable[[int], Result], number: int, most: int) -> Iterator[Result]:
+    """Results of 0 to number − 1 in order, with at most so many waiting: memory does not grow with the set."""
     waiting = [pool.submit(work, index) for index in range(min(most, number))]
     for index in range(number):
         result = waiting.pop(0).result()

@@ -90,7 +90,7 @@ def prepare(spec: DataSpec, out: Path, splits: Sequence[str] = (), size: Size | 
 
 def _open_splits(
     spec: DataSpec, info: DatasetInfo, splits: Sequence[str]
-) -> dict[str, tuple[Source, Sequence[Finding]]]:
+) -> dict[str, tuple[Source, tuple[Finding, ...]]]:
     if splits:
         return {split: open_split(spec, info, split) for split in splits}
     result = {}
@@ -130,7 +130,7 @@ def _shards(out: Path, split: str, source: Source) -> list[tuple[Path, range]]:
 
 
 def _write_shards(
-    opened: Mapping[str, tuple[Source, Sequence[Finding]]],
+    opened: Mapping[str, tuple[Source, tuple[Finding, ...]]],
     shards: Mapping[str, list[tuple[Path, range]]],
     digest: str,
     bad: str,

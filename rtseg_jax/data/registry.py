@@ -134,29 +134,33 @@ def split_names(split: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in split.split("+"))
 
 
-def _one_split(spec: DataSpec, info: DatasetInfo, split: str) -> Source:
-    drawn = spec.stand_in or spec.name == "synthetic_streets"
+def open_split(spec: DataSpec, info: DatasetInfo, split: str) -> tuple[Source, tuple[Finding, ...]]:
+    """The examples of one split as they stand, and the findings of pictures or labels that are alone.
+
+    Files are read as published or as prepared, whichever `data_dir` holds. With `spec.bad` = refuse the first such
+    finding is raised. Nothing is decoded.
+    """
+    entry, drawn = entry_of(spec.name), _is_drawn(spec)
     if drawn and split in ("train", "validation"):
         count = spec.num_train if split == "train" else spec.num_validation
-        return StreetSource(count, spec.drawn_size, spec.seed, split, info.num_classes)
-    source, alone = open_split(spec, info, split)
-    return source if spec.bad == "refuse" else _usable(source, info, split, alone)
-
-
-def open_split(spec: DataSpec, info: DatasetInfo, split: str) -> tuple[Source, Sequence[Finding]]:
-    """One split of the files in `data_dir`, as published or prepared; and what is wrong with files that are alone.
-
-    Raises:
-      UserError: there is no such split, or nothing that can be read.
-    """
-    entry = entry_of(spec.name)
+        return StreetSource(count, spec.drawn_size, spec.seed, split, info.num_classes), ()
     if split not in entry.splits:
         raise UserError(f"{spec.name} has no split {split!r} to train on or to score; it has {', '.join(entry.splits)}")
+    assert entry.read is not None
     if spec.bad not in ("refuse", "skip"):
         raise UserError(f"config.data.bad is {spec.bad!r}; it is refuse or skip")
-    assert entry.read is not None
     read = prepared.read if _is_prepared(spec) else entry.read
-    return read(_with_data_dir(spec, entry), info, split)
+    source, alone = read(_with_data_dir(spec, entry), info, split)
+    return source, tuple(alone)
+
+
+def _one_split(spec: DataSpec, info: DatasetInfo, split: str) -> Source:
+    source, alone = open_split(spec, info, split)
+    return source if spec.bad == "refuse" or _is_drawn(spec) else _usable(source, info, split, alone)
+
+
+def _is_drawn(spec: DataSpec) -> bool:
+    return spec.stand_in or spec.name == "synthetic_streets"
 
 
 def _is_prepared(spec: DataSpec) -> bool:

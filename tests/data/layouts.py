@@ -1,5 +1,6 @@
 """Miniatures of published layouts, which tests write themselves."""
 
+import importlib.util
 import os
 import tarfile
 import zipfile
@@ -59,3 +60,10 @@ def contents(source):
         source.describe(index).name: (int(source[index]["image"][0, 0, 0]), source[index]["label"].tolist())
         for index in range(len(source))
     }
+
+
+def shipped_config(name):
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[2] / f"configs/{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config()

@@ -4,9 +4,11 @@ import shutil
 
 import numpy as np
 import pytest
-from layouts import FIXTURES, contents, needs_fixtures, picture, split_of, write, zipped
+from layouts import FIXTURES, contents, needs_fixtures, picture, shipped_config, split_of, write, zipped
 from PIL import Image
 
+from rtseg_jax.config import data_spec
+from rtseg_jax.data import build_dataset, training_batches
 from rtseg_jax.errors import UserError
 
 SIZES = {"ADE_train_00000001": (2, 3), "ADE_train_00000002": (3, 2)}
@@ -71,3 +73,15 @@ def test_the_sample_of_the_official_scorer(tmp_path):
     for index in range(3):
         raw = np.array(Image.open(validation.describe(index).label))
         np.testing.assert_array_equal(validation[index]["label"], raw - np.uint8(1))  # 0 − 1 wraps to 255
+
+
+def test_the_shipped_config_needs_the_folder_only(root):
+    config = shipped_config("ade20k")
+    config.data.data_dir = str(root)
+    spec = data_spec(config)
+    dataset = build_dataset(spec)
+    batch = next(training_batches(dataset.train, spec, 2, seed=0, num_threads=0))
+    side = spec.train_size[0]
+    assert batch["image"].shape == (2, side, side, 3)
+    shown = set(np.unique(batch["label"]))
+    assert {255} < shown <= {0, 1, 12, 149, 255}

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import scipy.io
-from layouts import FIXTURES, contents, names, needs_fixtures, picture, split_of, tarred, write
+from layouts import FIXTURES, contents, names, needs_fixtures, picture, shipped_config, split_of, tarred, write
 
-from rtseg_jax.data import VOC2012
+from rtseg_jax.config import data_spec
+from rtseg_jax.data import VOC2012, build_dataset, training_batches
 from rtseg_jax.data.class_file import voc_colour
 from rtseg_jax.errors import UserError
 
@@ -114,3 +115,15 @@ def test_a_published_miniature_in_colours():
     assert names(train) == ["2007_000001"]
     assert set(np.unique(train[0]["label"])) <= set(range(21))
     assert train[0]["label"].shape == (10, 20)
+
+
+def test_the_shipped_config_needs_the_folder_only(root):
+    config = shipped_config("voc2012")
+    config.data.data_dir = str(root)
+    spec = data_spec(config)
+    dataset = build_dataset(spec)
+    batch = next(training_batches(dataset.train, spec, 2, seed=0, num_threads=0))
+    side = spec.train_size[0]
+    assert batch["image"].shape == (2, side, side, 3)
+    shown = set(np.unique(batch["label"]))
+    assert {255} < shown <= {0, 1, 15, 20, 255}
