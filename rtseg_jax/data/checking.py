@@ -79,7 +79,7 @@ def findings(
     seen = np.zeros(256, bool)
     threads = min(16, os.cpu_count() or 1)
     with ThreadPoolExecutor(threads) as pool:
-        looked_at = ahead(pool, lambda index: _look(source, index, info), len(source), 2 * threads)
+        looked_at = ahead(pool, lambda index: look_at(source, index, info), len(source), 2 * threads)
         bar = track(looked_at, description, len(source), console=console, disable=not console.is_terminal)
         for index, result in enumerate(bar):
             if isinstance(result, Finding):
@@ -124,7 +124,8 @@ def ahead(pool: Executor, work: Callable[[int], Result], number: int, most: int)
         yield result
 
 
-def _look(source: Source, index: int, info: DatasetInfo) -> Finding | Example:
+def look_at(source: Source, index: int, info: DatasetInfo) -> Finding | Example:
+    """An example, or what is wrong with it."""
     try:
         example = source[index]
     except BadFile as error:

@@ -76,8 +76,8 @@ def read(spec: DataSpec, info: DatasetInfo, split: str) -> tuple[Source, tuple[F
     folder, contents = _open(spec)
     if split not in contents["splits"]:
         raise UserError(
-            f"{folder} was prepared with {', '.join(contents['splits'])}, without {split}; prepare it again, with "
-            f"--splits={','.join([*contents['splits'], split])}"
+            f"{folder} was prepared with {', '.join(contents['splits'])}, without {split}; prepare {split} as well, "
+            f"with --splits={split}"
         )
     part = contents["splits"][split]
     for shard in part["shards"]:
@@ -146,19 +146,28 @@ def class_map(prepared: LabelTable, wanted: LabelTable, where: str) -> UInt8[np.
     return result
 
 
+def read_contents(folder: Path) -> dict[str, Any]:
+    """What prepared.json says.
+
+    Raises:
+      UserError: it cannot be read, or is of another version.
+    """
+    file = folder / CONTENTS
+    try:
+        contents = json.loads(file.read_text(encoding="utf-8"))
+        version = contents["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{file} cannot be read; remove {folder} and prepare the data set again") from error
+    if version != FORMAT:
+        raise UserError(f"{folder} was prepared by another version; remove it and prepare the data set again")
+    return contents
+
+
 def _open(spec: DataSpec) -> tuple[Path, dict[str, Any]]:
     assert spec.data_dir is not None
     folder = Path(spec.data_dir).expanduser()
-    try:
-        contents = json.loads((folder / CONTENTS).read_text(encoding="utf-8"))
-        name, version = contents["data_set"], contents["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{folder / CONTENTS} cannot be read; remove {folder} and prepare the data set again"
-        ) from error
-    if version != FORMAT:
-        raise UserError(f"{folder} was prepared by another version; remove it and prepare the data set again")
-    if name != spec.name:
+    contents = read_contents(folder)
+    if (name := contents["data_set"]) != spec.name:
         raise UserError(f"{folder} is a prepared copy of {name}, not of {spec.name}; set --config.data.name={name}")
     return folder, contents
 

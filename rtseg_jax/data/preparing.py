@@ -18,7 +18,7 @@ from rich.progress import Progress
 
 from rtseg_jax.data import prepared
 from rtseg_jax.data.augmentation import resize
-from rtseg_jax.data.checking import ahead
+from rtseg_jax.data.checking import ahead, look_at
 from rtseg_jax.data.class_file import to_json
 from rtseg_jax.data.dataset import DatasetInfo, DataSpec, Example, Size, Source, describe_example, fingerprint_of
 from rtseg_jax.data.findings import BadFile, Finding
@@ -70,22 +70,32 @@ def prepare(spec: DataSpec, out: Path, splits: Sequence[str] = (), size: Size | 
         raise UserError(f"{out} is the data set itself; name another folder with --out")
     spec = replace(spec, classes=(), rest="ignore")
     info = dataset_info(spec)
+    if splits and prepared.is_prepared(out):
+        splits = tuple(dict.fromkeys([*prepared.read_contents(out)["splits"], *splits]))  # none is taken away
     opened = _open_splits(spec, info, splits)
-    plan = _plan(spec, info, {split: source for split, (source, _) in opened.items()}, size)
-    digest = hashlib.sha256(json.dumps(plan).encode()).hexdigest()
+    digests = {split: _digest(spec, info, split, source, size) for split, (source, _) in opened.items()}
     with _writing(out):
         out.mkdir(parents=True, exist_ok=True)
-    if prepared.is_prepared(out):
-        if json.loads((out / prepared.CONTENTS).read_text(encoding="utf-8")).get("digest") != digest:
-            raise UserError(f"{out} holds a prepared copy of other data or other settings; name another --out")
-    else:
-        shards = {split: _shards(out, split, source) for split, (source, _) in opened.items()}
-        _write_shards(opened, shards, digest, spec.bad, size)
-        alone = [finding.line for _, findings in opened.values() for finding in findings]
-        contents = {**plan, "digest": digest, **_contents(shards, alone)}
-        with _writing(out):
-            write_text(out / prepared.CONTENTS, json.dumps(contents) + "\n")
-    return _summary(out, info)
+    shards = {split: _shards(out, split, source) for split, (source, _) in opened.items()}
+    _write_shards(out, opened, info, shards, digests, spec.bad, size)
+    contents = {
+        "format": prepared.FORMAT,
+        "data_set": info.name,
+        "licence": info.licence,
+        "size": size,
+        "digest": _sha256(digests),
+        "classes": to_json(info),
+        **_contents(shards, [finding.line for _, findings in opened.values() for finding in findings]),
+    }
+    with _writing(out):
+        write_text(out / prepared.CONTENTS, json.dumps(contents) + "\n")
+    parts = contents["splits"]
+    return Prepared(
+        info,
+        {split: len(part["examples"]) for split, part in parts.items()},
+        tuple(contents["skipped"]),
+        sum(shard["bytes"] for part in parts.values() for shard in part["shards"]),
+    )
 
 
 def _open_splits(
@@ -104,35 +114,33 @@ def _open_splits(
     return result
 
 
-def _plan(spec: DataSpec, info: DatasetInfo, sources: Mapping[str, Source], size: Size | None) -> dict[str, Any]:
-    """What is prepared: a copy of an equal plan is the same copy."""
+def _digest(spec: DataSpec, info: DatasetInfo, split: str, source: Source, size: Size | None) -> str:
+    """Of all that a split's shards depend on: shards of an equal digest are the same shards."""
+    origin = [len(source), fingerprint_of(source)]
+    return _sha256([prepared.FORMAT, info.name, to_json(info), split, origin, size, spec.bad])
+
+
+def _sha256(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+
+
+def _shards(out: Path, split: str, source: Source) -> dict[Path, range]:
+    """File and examples of each shard."""
+    number = -(-len(source) // SHARD)
     return {
-        "format": prepared.FORMAT,
-        "data_set": info.name,
-        "licence": info.licence,
-        "size": size,
-        "bad": spec.bad,
-        "source": {split: [len(source), fingerprint_of(source)] for split, source in sources.items()},
-        "classes": to_json(info),
+        out / f"{split}-{shard:05d}-of-{number:05d}.arrayrecord": range(
+            shard * SHARD, min(len(source), (shard + 1) * SHARD)
+        )
+        for shard in range(number)
     }
 
 
-def _shards(out: Path, split: str, source: Source) -> list[tuple[Path, range]]:
-    """File and examples of each shard."""
-    number = -(-len(source) // SHARD)
-    return [
-        (
-            out / f"{split}-{shard:05d}-of-{number:05d}.arrayrecord",
-            range(shard * SHARD, min(len(source), (shard + 1) * SHARD)),
-        )
-        for shard in range(number)
-    ]
-
-
 def _write_shards(
+    out: Path,
     opened: Mapping[str, tuple[Source, tuple[Finding, ...]]],
-    shards: Mapping[str, list[tuple[Path, range]]],
-    digest: str,
+    info: DatasetInfo,
+    shards: Mapping[str, dict[Path, range]],
+    digests: Mapping[str, str],
     bad: str,
     size: Size | None,
 ) -> None:
@@ -141,19 +149,23 @@ def _write_shards(
         for split, of_split in shards.items():
             source = opened[split][0]
             task = bar.add_task(f"preparing {split}", total=len(source))
-            for path, examples in of_split:
-                if path.exists():
-                    if _index(path)["digest"] != digest:
-                        raise UserError(f"{path} was prepared from other data or settings; name another --out")
+            there = set(out.glob(f"{split}-*.arrayrecord"))
+            if foreign := [path for path in there if path not in of_split or _index(path)["digest"] != digests[split]]:
+                raise UserError(f"{min(foreign)} was prepared from other data or settings; name another --out")
+            for path, examples in of_split.items():
+                if path in there:
                     bar.advance(task, len(examples))
                     continue
-                write = partial(_write_shard, source, examples, digest, bad, size, partial(bar.advance, task))
+                write = partial(
+                    _write_shard, source, info, examples, digests[split], bad, size, partial(bar.advance, task)
+                )
                 with _writing(path.parent, (OSError,)):  # its own errors are said by `_write_shard`
                     write_whole(path, write)
 
 
 def _write_shard(
     source: Source,
+    info: DatasetInfo,
     examples: range,
     digest: str,
     bad: str,
@@ -165,7 +177,7 @@ def _write_shard(
         writer = ArrayRecordWriter(str(path), OPTIONS)
     kept, skipped = [], []
     try:
-        for index, example in zip(examples, _examples(source, examples, size), strict=True):
+        for index, example in zip(examples, _examples(source, info, examples, size), strict=True):
             if isinstance(example, Finding):
                 if bad == "refuse":
                     raise BadFile(example.file, example.what, example.remedy)
@@ -186,15 +198,12 @@ def _write_shard(
             writer.close()
 
 
-def _examples(source: Source, examples: range, size: Size | None) -> Iterator[Example | Finding]:
+def _examples(source: Source, info: DatasetInfo, examples: range, size: Size | None) -> Iterator[Example | Finding]:
     """Examples in order, decoded and resized by threads."""
 
     def look(position: int) -> Example | Finding:
-        try:
-            example = source[examples[position]]
-        except BadFile as error:
-            return error.finding
-        return example if size is None else resize(example, size)
+        example = look_at(source, examples[position], info)
+        return example if size is None or isinstance(example, Finding) else resize(example, size)
 
     threads = min(16, os.cpu_count() or 1)
     with ThreadPoolExecutor(threads) as pool:
@@ -214,10 +223,10 @@ def _index(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is damaged ({reason}); remove it and start the same command again") from error
 
 
-def _contents(shards: Mapping[str, list[tuple[Path, range]]], alone: Sequence[str]) -> dict[str, Any]:
+def _contents(shards: Mapping[str, dict[Path, range]], alone: Sequence[str]) -> dict[str, Any]:
     splits, skipped = {}, list(alone)
     for split, of_split in shards.items():
-        indices = [(path, _index(path)) for path, _ in of_split]
+        indices = [(path, _index(path)) for path in of_split]
         skipped += [line for _, index in indices for line in index["skipped"]]
         splits[split] = {
             "shards": [
@@ -229,17 +238,6 @@ def _contents(shards: Mapping[str, list[tuple[Path, range]]], alone: Sequence[st
         if not splits[split]["examples"]:
             raise UserError(f"no picture of the split {split} can be used: {skipped[0] if skipped else 'it is empty'}")
     return {"splits": splits, "skipped": skipped}
-
-
-def _summary(out: Path, info: DatasetInfo) -> Prepared:
-    contents = json.loads((out / prepared.CONTENTS).read_text(encoding="utf-8"))
-    parts = contents["splits"]
-    return Prepared(
-        info,
-        {split: len(part["examples"]) for split, part in parts.items()},
-        tuple(contents["skipped"]),
-        sum(shard["bytes"] for part in parts.values() for shard in part["shards"]),
-    )
 
 
 @contextmanager

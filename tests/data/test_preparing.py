@@ -148,7 +148,7 @@ def test_resized(root, out, capsys):
         assert copy[index]["label"].shape == (6, 5)
         np.testing.assert_array_equal(copy[index]["image"], expected["image"])
         np.testing.assert_array_equal(copy[index]["label"], expected["label"])
-    with pytest.raises(UserError, match=r"prepared with train, without validation; .* --splits=train,validation"):
+    with pytest.raises(UserError, match="prepared with train, without validation; prepare validation as well"):
         build_split(spec_of(out), "validation")
 
 
@@ -186,6 +186,14 @@ def test_an_interrupted_command_goes_on_and_reads_nothing_twice(root, out, reads
     assert command(*arguments) == 0  # complete
     assert not reads
     assert_equal(build_split(spec_of(out), "train"), build_split(spec_of(root), "train"))
+
+
+def test_a_split_is_added_without_reading_the_others_again(root, out, reads):
+    prepare(spec_of(root), out, ["train"])
+    reads.clear()
+    assert prepare(spec_of(root), out, ["validation"]).examples == {"train": 5, "validation": 1}
+    assert dict(reads) == {"lindau/lindau_000000_000019": 1}
+    assert len(build_dataset(spec_of(out)).train) == 5
 
 
 def test_what_a_killed_command_left_is_written_again(root, out):
@@ -254,11 +262,16 @@ def test_a_changed_byte_is_noticed(root, out):
 
 def test_shards_and_copies_of_something_else_are_not_gone_on_with(root, out):
     prepare(spec_of(root), out)
-    with pytest.raises(UserError, match="holds a prepared copy of other data or other settings; name another --out"):
-        prepare(spec_of(root), out, size=(2, 2))
-    (out / "prepared.json").unlink()
     with pytest.raises(UserError, match=r"train-00000.* was prepared from other data or settings"):
         prepare(spec_of(root), out, size=(2, 2))
+    before = (out / "prepared.json").read_bytes()
+    folder = out.with_name("own")  # eight to train on: shards have other names
+    for number in range(9):
+        picture(folder / f"images/{number}.png", 0)
+        write(folder / f"labels/{number}.png", np.array([[0, 1, 1]] * 2, np.uint8))
+    with pytest.raises(UserError, match=r"train-0000\d-of-00003\.arrayrecord was prepared from other data"):
+        prepare(DataSpec("folder", data_dir=str(folder), validation_share=0.1), out)
+    assert (out / "prepared.json").read_bytes() == before
     label = root / "gtFine/train/aachen/aachen_000000_000019_gtFine_labelIds.png"
     write(label, np.zeros((2, 4), np.uint8))
     os.utime(label, (1, 1))
