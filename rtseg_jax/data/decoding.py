@@ -75,6 +75,10 @@ def read_label(data: bytes, file: str) -> RawLabel:
     raise BadFile(file, f"has pixels of mode {mode}, which no label has", "save it as a grey, palette or RGB PNG")
 
 
+ReadLabel = Callable[[bytes, str], RawLabel]
+"""Content of a label file, and the name that errors give it → what it holds."""
+
+
 def _palette(picture: Image.Image) -> UInt8[np.ndarray, "256 3"]:
     entries = np.array(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)
     palette = np.zeros((256, 3), np.uint8)
@@ -83,17 +87,22 @@ def _palette(picture: Image.Image) -> UInt8[np.ndarray, "256 3"]:
 
 
 def decode_label(
-    data: bytes, table: LabelTable, file: str, transform: Callable[[np.ndarray], np.ndarray] | None = None
+    data: bytes,
+    table: LabelTable,
+    file: str,
+    transform: Callable[[np.ndarray], np.ndarray] | None = None,
+    read: ReadLabel = read_label,
 ) -> UInt8[np.ndarray, "h w"]:
     """Classes of a label file, 255 = ignored.
 
-    Ids are looked up first through `transform`, where one is given. A palette file is read by its colours where all
-    that it uses are in the table and differ, and by its ids otherwise; so is an RGB file of greys.
+    Ids are looked up first through `transform`, where one is given; `read` is for label files that are no pictures. A
+    palette file is read by its colours where all that it uses are in the table and differ, and by its ids otherwise; so
+    is an RGB file of greys.
 
     Raises:
       BadFile: an id or colour that the table does not have; it is named.
     """
-    raw = read_label(data, file)
+    raw = read(data, file)
     ids = raw.ids if raw.ids is None or transform is None else transform(raw.ids)
     by_colour = _by_colour(raw, table)
     if by_colour is not None and (not (by_colour == UNKNOWN).any() or ids is None or not table.ids):

@@ -40,6 +40,7 @@ from rtseg_jax.data.pairing import (
     stem,
 )
 from rtseg_jax.data.remembering import recall, remember
+from rtseg_jax.data.splitting import held_out
 from rtseg_jax.data.storage import Below, Files, open_files
 from rtseg_jax.errors import UserError
 from rtseg_jax.labels import IGNORE
@@ -135,14 +136,7 @@ def by_chance(whole: Pairing, share: float, seed: int) -> dict[str, Pairing]:
     Raises:
       UserError: a share that leaves one of the two empty.
     """
-    number = round(share * len(whole.pairs))
-    if not 0 < number < len(whole.pairs):
-        raise UserError(
-            f"config.data.validation_share is {share:g} of {len(whole.pairs)} pictures, which leaves nothing to train "
-            "on or nothing to score; choose another share, or add pictures"
-        )
-    drawn = sorted(whole.pairs, key=lambda pair: hashlib.sha256(f"{seed} {pair.name}".encode()).digest())
-    scored = {pair.name for pair in drawn[:number]}
+    scored = held_out([pair.name for pair in whole.pairs], share, seed, "pictures")
     return {
         "train": Pairing(tuple(pair for pair in whole.pairs if pair.name not in scored), whole.findings),
         "validation": Pairing(tuple(pair for pair in whole.pairs if pair.name in scored)),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from rtseg_jax.data.dataset import Description, Example
-from rtseg_jax.data.decoding import decode_image, decode_label
+from rtseg_jax.data.decoding import ReadLabel, decode_image, decode_label, read_label
 from rtseg_jax.data.findings import BadFile
 from rtseg_jax.data.label_table import LabelTable
 from rtseg_jax.data.pairing import Pair
@@ -16,7 +16,8 @@ from rtseg_jax.data.storage import Files
 class PairSource:
     """Pictures with their labels as classes, read when they are asked for.
 
-    `transform` turns the ids of a label file into those of the table; it must be a function of a module, for pickling.
+    `transform` turns the ids of a label file into those of the table, `read_label` reads label files that are no
+    pictures; they must be functions of a module, for pickling.
     """
 
     def __init__(
@@ -25,8 +26,10 @@ class PairSource:
         pairs: Sequence[Pair],
         labels: LabelTable,
         transform: Callable[[np.ndarray], np.ndarray] | None = None,
+        read_label: ReadLabel = read_label,
     ):
-        self._files, self._pairs, self._labels, self._transform = files, tuple(pairs), labels, transform
+        self._files, self._pairs, self._labels = files, tuple(pairs), labels
+        self._transform, self._read_label = transform, read_label
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -35,7 +38,8 @@ class PairSource:
         pair = self._pairs[index]
         image = decode_image(self._files.read(pair.image), self._files.where(pair.image))
         label_file = self._files.where(pair.label)
-        label = decode_label(self._files.read(pair.label), self._labels, label_file, self._transform)
+        content = self._files.read(pair.label)
+        label = decode_label(content, self._labels, label_file, self._transform, self._read_label)
         if label.shape != image.shape[:2]:
             raise BadFile(label_file, *_sizes_differ(image.shape[:2], label.shape, self._files.where(pair.image)))
         return {"image": image, "label": label}
@@ -47,7 +51,8 @@ class PairSource:
 
     def fingerprint(self) -> str:
         """Digest of names, sizes and times of all files, and of what labels mean."""
-        digest = hashlib.sha256(repr((self._labels, getattr(self._transform, "__name__", None))).encode())
+        functions = (getattr(function, "__name__", None) for function in (self._transform, self._read_label))
+        digest = hashlib.sha256(repr((self._labels, *functions)).encode())
         for pair in self._pairs:
             for name in (pair.image, pair.label):
                 digest.update(

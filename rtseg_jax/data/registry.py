@@ -6,7 +6,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rtseg_jax.data import camvid, catalogue, cityscapes, folder
+from rtseg_jax.data import (
+    a2d2,
+    ade20k,
+    bdd100k,
+    camvid,
+    catalogue,
+    cityscapes,
+    folder,
+    kitti,
+    nyuv2,
+    prepared,
+    voc2012,
+)
 from rtseg_jax.data.caching import CachedSource
 from rtseg_jax.data.checking import bad_examples, note_good
 from rtseg_jax.data.class_choice import change_ids, choose_classes
@@ -30,7 +42,7 @@ class Entry:
     Attributes:
       info: classes; or the function that finds them out from what the spec names.
       splits: names of the parts that have labels, as `data.train_split` and `data.validation_split` name them.
-      read: the reader; None where it is not part of this version.
+      read: the reader; None where the pictures are drawn.
       holds: what `data_dir` must be, for those who have not given it.
     """
 
@@ -50,12 +62,12 @@ KNOWN: dict[str, Entry] = {
     "camvid": Entry(catalogue.CAMVID, camvid.SPLITS, camvid.read, camvid.HOLDS),
     "cityscapes": Entry(catalogue.CITYSCAPES, cityscapes.SPLITS, cityscapes.read, cityscapes.HOLDS),
     "folder": Entry(folder.info, folder.SPLITS, folder.read, folder.HOLDS),
-    "voc2012": Entry(catalogue.VOC2012, ("train", "validation")),
-    "ade20k": Entry(catalogue.ADE20K, ("train", "validation")),
-    "kitti": Entry(catalogue.KITTI, ("train", "validation")),
-    "bdd100k": Entry(catalogue.BDD100K, ("train", "validation")),
-    "a2d2": Entry(catalogue.A2D2, ("train", "validation")),
-    "nyuv2": Entry(catalogue.NYUV2, ("train", "validation", "test")),
+    "voc2012": Entry(catalogue.VOC2012, voc2012.SPLITS, voc2012.read, voc2012.HOLDS),
+    "ade20k": Entry(catalogue.ADE20K, ade20k.SPLITS, ade20k.read, ade20k.HOLDS),
+    "kitti": Entry(catalogue.KITTI, kitti.SPLITS, kitti.read, kitti.HOLDS),
+    "bdd100k": Entry(catalogue.BDD100K, bdd100k.SPLITS, bdd100k.read, bdd100k.HOLDS),
+    "a2d2": Entry(catalogue.A2D2, a2d2.SPLITS, a2d2.read, a2d2.HOLDS),
+    "nyuv2": Entry(catalogue.NYUV2, nyuv2.SPLITS, nyuv2.read, nyuv2.HOLDS),
 }
 
 
@@ -73,7 +85,9 @@ def dataset_info(spec: DataSpec) -> DatasetInfo:
     For `folder` the files of `data_dir` are read: its classes.json, or else the labels, once.
     """
     entry = entry_of(spec.name)
-    if not callable(entry.info):
+    if not spec.stand_in and _is_prepared(spec):
+        known = prepared.info(spec, None if callable(entry.info) else entry.info)
+    elif not callable(entry.info):
         known = change_ids(entry.info, spec.ids)
     elif not entry.classes_in_files or spec.stand_in:
         known = streets_info(spec)  # what is drawn has classes of its own
@@ -111,8 +125,7 @@ def build_split(spec: DataSpec, split: str, info: DatasetInfo | None = None) -> 
     What is left out is said on the standard error output, one line per file.
     """
     info = info or dataset_info(spec)
-    entry = entry_of(spec.name)
-    sources = [_one_split(spec, info, entry, name) for name in split_names(split)]
+    sources = [_one_split(spec, info, name) for name in split_names(split)]
     return CachedSource(sources[0] if len(sources) == 1 else Joined(sources))
 
 
@@ -121,23 +134,37 @@ def split_names(split: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in split.split("+"))
 
 
-def _one_split(spec: DataSpec, info: DatasetInfo, entry: Entry, split: str) -> Source:
-    drawn = spec.stand_in or spec.name == "synthetic_streets"
+def open_split(spec: DataSpec, info: DatasetInfo, split: str) -> tuple[Source, tuple[Finding, ...]]:
+    """The examples of one split as they stand, and the findings of pictures or labels that are alone.
+
+    Files are read as published or as prepared, whichever `data_dir` holds. With `spec.bad` = refuse the first such
+    finding is raised. Nothing is decoded.
+    """
+    entry, drawn = entry_of(spec.name), _is_drawn(spec)
     if drawn and split in ("train", "validation"):
         count = spec.num_train if split == "train" else spec.num_validation
-        return StreetSource(count, spec.drawn_size, spec.seed, split, info.num_classes)
-    if not drawn and entry.read is None:
-        raise UserError(
-            f"the builder for {spec.name} is not part of this version; set stand_in=True to try the config on drawn "
-            f"pictures, or use one of {', '.join(name for name, row in KNOWN.items() if row.read)}"
-        )
+        return StreetSource(count, spec.drawn_size, spec.seed, split, info.num_classes), ()
     if split not in entry.splits:
         raise UserError(f"{spec.name} has no split {split!r} to train on or to score; it has {', '.join(entry.splits)}")
     assert entry.read is not None
     if spec.bad not in ("refuse", "skip"):
         raise UserError(f"config.data.bad is {spec.bad!r}; it is refuse or skip")
-    source, alone = entry.read(_with_data_dir(spec, entry), info, split)
-    return source if spec.bad == "refuse" else _usable(source, info, split, alone)
+    read = prepared.read if _is_prepared(spec) else entry.read
+    source, alone = read(_with_data_dir(spec, entry), info, split)
+    return source, tuple(alone)
+
+
+def _one_split(spec: DataSpec, info: DatasetInfo, split: str) -> Source:
+    source, alone = open_split(spec, info, split)
+    return source if spec.bad == "refuse" or _is_drawn(spec) else _usable(source, info, split, alone)
+
+
+def _is_drawn(spec: DataSpec) -> bool:
+    return spec.stand_in or spec.name == "synthetic_streets"
+
+
+def _is_prepared(spec: DataSpec) -> bool:
+    return spec.data_dir is not None and prepared.is_prepared(spec.data_dir)
 
 
 def _with_data_dir(spec: DataSpec, entry: Entry) -> DataSpec:

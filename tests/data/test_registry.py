@@ -1,4 +1,4 @@
-"""Names, classes and palettes; what can be built and what cannot yet."""
+"""Names, classes and palettes; what can be built."""
 
 import numpy as np
 import pytest
@@ -67,14 +67,6 @@ def test_names_and_colours_must_match():
 def test_an_unknown_name_gets_the_nearest(name, nearest):
     with pytest.raises(UserError, match=f"unknown data set .* did you mean '{nearest}"):
         build_dataset(DataSpec(name))
-
-
-@pytest.mark.parametrize(
-    "name", [name for name, row in KNOWN.items() if row.read is None and name != "synthetic_streets"]
-)
-def test_data_sets_without_a_builder_say_so(name):
-    with pytest.raises(UserError, match=f"the builder for {name} is not part of this version; set stand_in=True"):
-        build_dataset(DataSpec(name, data_dir="."))
 
 
 @pytest.mark.parametrize("name", KNOWN)
