@@ -4,7 +4,8 @@ import dataclasses
 import os
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 from rich.console import Console
@@ -13,25 +14,35 @@ from rich.progress import track
 from rtseg_jax.data.dataset import DatasetInfo, Example, Source, describe_example, fingerprint_of
 from rtseg_jax.data.findings import BadFile, Finding
 from rtseg_jax.data.remembering import recall, remember
+from rtseg_jax.data.tally import Tally, pixel_counts
 from rtseg_jax.errors import UserError
 from rtseg_jax.labels import IGNORE
 
+Result = TypeVar("Result")
 Visit = Callable[[int, Example], None]
 """Is shown every example that could be read, in order."""
 
 
-def check_source(source: Source, info: DatasetInfo, description: str = "checking pictures") -> None:
+def check_source(source: Source, info: DatasetInfo, description: str = "checking pictures") -> str | None:
     """Decodes every example once and raises the first finding; a source found good is not read again until it changes.
+
+    Returns one line about what the source holds, None where it was not read again.
 
     Raises:
       UserError: the first finding.
     """
     mark = check_mark(source, info)
     if mark is not None and recall("checked", mark) == []:
-        return
-    for _, finding in findings(source, info, description):
+        return None
+    tally = Tally()
+
+    def visit(_: int, example: Example) -> None:
+        tally.add(example["label"].shape, pixel_counts(example["label"]))
+
+    for _, finding in findings(source, info, description, visit):
         raise BadFile(finding.file, finding.what, finding.remedy)
     note_good(source, info)
+    return tally.line(info)
 
 
 def note_good(source: Source, info: DatasetInfo) -> None:
@@ -77,7 +88,7 @@ def findings(
     seen = np.zeros(256, bool)
     threads = min(16, os.cpu_count() or 1)
     with ThreadPoolExecutor(threads) as pool:
-        looked_at = _ahead(pool, lambda index: _look(source, index, info), len(source), 2 * threads)
+        looked_at = ahead(pool, lambda index: look_at(source, index, info), len(source), 2 * threads)
         bar = track(looked_at, description, len(source), console=console, disable=not console.is_terminal)
         for index, result in enumerate(bar):
             if isinstance(result, Finding):
@@ -112,10 +123,8 @@ def two_class_mask(where: str, background: str, foreground: str) -> Finding:
     )
 
 
-def _ahead(
-    pool: ThreadPoolExecutor, work: Callable[[int], Finding | Example], number: int, most: int
-) -> Iterator[Finding | Example]:
-    """Results in order, with at most so many waiting: memory does not grow with the set."""
+def ahead(pool: Executor, work: Callable[[int], Result], number: int, most: int) -> Iterator[Result]:
+    """Results of 0 to number − 1 in order, with at most so many waiting: memory does not grow with the set."""
     waiting = [pool.submit(work, index) for index in range(min(most, number))]
     for index in range(number):
         result = waiting.pop(0).result()
@@ -124,7 +133,8 @@ def _ahead(
         yield result
 
 
-def _look(source: Source, index: int, info: DatasetInfo) -> Finding | Example:
+def look_at(source: Source, index: int, info: DatasetInfo) -> Finding | Example:
+    """An example, or what is wrong with it."""
     try:
         example = source[index]
     except BadFile as error:

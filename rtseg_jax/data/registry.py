@@ -106,8 +106,7 @@ def build_split(spec: DataSpec, split: str, info: DatasetInfo | None = None) -> 
     What is left out is said on the standard error output, one line per file.
     """
     info = info or dataset_info(spec)
-    entry = entry_of(spec.name)
-    sources = [_one_split(spec, info, entry, name) for name in split_names(split)]
+    sources = [_one_split(spec, info, name) for name in split_names(split)]
     return CachedSource(sources[0] if len(sources) == 1 else Joined(sources))
 
 
@@ -116,11 +115,15 @@ def split_names(split: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in split.split("+"))
 
 
-def _one_split(spec: DataSpec, info: DatasetInfo, entry: Entry, split: str) -> Source:
-    drawn = spec.stand_in or spec.name == catalogue.SYNTHETIC_STREETS.name
+def open_split(spec: DataSpec, info: DatasetInfo, split: str) -> tuple[Source, tuple[Finding, ...]]:
+    """The examples of one split as they stand, and the findings of pictures or labels that are alone.
+
+    With `spec.bad` = refuse the first such finding is raised. Nothing is decoded.
+    """
+    entry, drawn = entry_of(spec.name), _is_drawn(spec)
     if drawn and split in ("train", "validation"):
         count = spec.num_train if split == "train" else spec.num_validation
-        return StreetSource(count, spec.drawn_size, spec.seed, split, info.num_classes)
+        return StreetSource(count, spec.drawn_size, spec.seed, split, info.num_classes), ()
     if not drawn and entry.read is None:
         raise UserError(
             f"the builder for {spec.name} is not part of this version; set stand_in=True to try the config on drawn "
@@ -132,7 +135,16 @@ def _one_split(spec: DataSpec, info: DatasetInfo, entry: Entry, split: str) -> S
     if spec.bad not in ("refuse", "skip"):
         raise UserError(f"config.data.bad is {spec.bad!r}; it is refuse or skip")
     source, alone = entry.read(_with_data_dir(spec, entry), info, split)
-    return source if spec.bad == "refuse" else _usable(source, info, split, alone)
+    return source, tuple(alone)
+
+
+def _one_split(spec: DataSpec, info: DatasetInfo, split: str) -> Source:
+    source, alone = open_split(spec, info, split)
+    return source if spec.bad == "refuse" or _is_drawn(spec) else _usable(source, info, split, alone)
+
+
+def _is_drawn(spec: DataSpec) -> bool:
+    return spec.stand_in or spec.name == catalogue.SYNTHETIC_STREETS.name
 
 
 def _with_data_dir(spec: DataSpec, entry: Entry) -> DataSpec:

@@ -46,8 +46,9 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str | Path) -
 def run_phases(spec: RunSpec, place: Workdir, left: list[str]) -> None:
     """Checks data and latency target first, then runs the phases that are left."""
     run = Run.start(spec, place)
-    check_source(run.dataset.train, run.dataset.info, "checking training pictures")
-    check_source(run.dataset.validation, run.dataset.info, "checking validation pictures")
+    for split, source in (("training", run.dataset.train), ("validation", run.dataset.validation)):
+        if (line := check_source(source, run.dataset.info, f"checking {split} pictures")) is not None:
+            print(f"{split}: {line}", flush=True)
     latency: Any = run.latency() if NEED_LATENCY & set(left) else None  # only those phases are given it
     steps: dict[str, Callable[[], dict[str, Any]]] = {
         "pretrain": partial(phases.pretrain, run),

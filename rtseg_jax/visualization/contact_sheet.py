@@ -1,0 +1,87 @@
+"""Pictures beside their labels on one sheet, with a legend of the classes that can be seen."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+from rtseg_jax.labels import IGNORE
+from rtseg_jax.visualization.overlay import INK, PAPER, blend
+from rtseg_jax.visualization.palette import VOID_COLOR, Color, Palette
+
+CELL = (400, 240)
+"""Most room of a picture and its label side by side, (width, height) in pixels."""
+
+COLUMNS = 3
+GAP, TEXT = 16, 15
+_LINE = round(1.7 * TEXT)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One example of a sheet; `name` stands below it."""
+
+    name: str
+    image: UInt8[np.ndarray, "h w 3"]
+    label: UInt8[np.ndarray, "h w"]
+
+
+def contact_sheet(shown: Sequence[Shown], class_names: Sequence[str], palette: Palette) -> Image.Image:
+    """Each picture beside itself tinted with its classes' colours, above the names and colours of these classes."""
+    columns = max(1, min(COLUMNS, len(shown)))
+    rows = math.ceil(len(shown) / columns)
+    width = columns * (CELL[0] + GAP) + GAP
+    occurring = sorted(set().union(*(np.unique(one.label).tolist() for one in shown)))
+    entries = [(class_names[index], palette[index]) for index in occurring if index != IGNORE]
+    entries += [("ignored", VOID_COLOR)] if IGNORE in occurring else []
+    legend = legend_of(entries, width)
+    sheet = Image.new("RGB", (width, rows * (CELL[1] + _LINE + GAP) + GAP + legend.height), PAPER)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(TEXT)
+    for number, one in enumerate(shown):
+        left = GAP + number % columns * (CELL[0] + GAP)
+        top = GAP + number // columns * (CELL[1] + _LINE + GAP)
+        cell = _side_by_side(one.image, blend(one.image, one.label, palette))
+        sheet.paste(cell, (left + (CELL[0] - cell.width) // 2, top + (CELL[1] - cell.height) // 2))
+        text = shortened(one.name, lambda words: font.getlength(words) <= CELL[0])
+        draw.text((left + CELL[0] / 2, top + CELL[1] + _LINE / 2), text, INK, font, anchor="mm")
+    sheet.paste(legend, (0, sheet.height - legend.height))
+    return sheet
+
+
+def legend_of(entries: Sequence[tuple[str, Color]], width: int) -> Image.Image:
+    """Swatches and names, in columns wide enough for the longest name."""
+    font = ImageFont.load_default(TEXT)
+    swatch = round(1.1 * TEXT)
+    cell = max((font.getlength(name) for name, _ in entries), default=0) + swatch + 2 * TEXT
+    columns = max(1, int((width - 2 * GAP) // cell))
+    legend = Image.new("RGB", (width, _LINE * math.ceil(len(entries) / columns) + GAP), PAPER)
+    draw = ImageDraw.Draw(legend)
+    for number, (name, colour) in enumerate(entries):
+        left, top = GAP + number % columns * cell, number // columns * _LINE
+        draw.rectangle((left, top, left + swatch, top + swatch), fill=colour, outline=INK)
+        draw.text((left + swatch + TEXT / 2, top + swatch / 2), name, INK, font, anchor="lm")
+    return legend
+
+
+def shortened(name: str, fits) -> str:
+    """The name, with its middle left out until it fits: ends tell pictures apart."""
+    for kept in range(len(name), 1, -1):
+        text = name if kept == len(name) else f"{name[: kept // 3]}…{name[len(name) - (kept - kept // 3) :]}"
+        if fits(text):
+            return text
+    return name[-1:]
+
+
+def _side_by_side(image: UInt8[np.ndarray, "h w 3"], tinted: UInt8[np.ndarray, "h w 3"]) -> Image.Image:
+    height, width = image.shape[:2]
+    room = (CELL[0] - 4) / 2
+    scale = min(room / width, CELL[1] / height)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    kind = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX
+    cell = Image.new("RGB", (2 * size[0] + 4, size[1]), PAPER)
+    for at, panel in enumerate((image, tinted)):
+        cell.paste(Image.fromarray(panel).resize(size, kind), (at * (size[0] + 4), 0))
+    return cell
