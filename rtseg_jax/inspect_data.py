@@ -27,6 +27,7 @@ from rtseg_jax.data.augmentation import augment
 from rtseg_jax.data.dataset import DataSpec, Size, describe_example
 from rtseg_jax.data.inspection import Inspection, SplitFacts, inspect, shown_examples
 from rtseg_jax.data.registry import split_names
+from rtseg_jax.data.tally import Tally
 from rtseg_jax.errors import UserError
 from rtseg_jax.files import whole_folder, write_json, write_text, write_whole
 from rtseg_jax.labels import IGNORE
@@ -136,21 +137,17 @@ def fitting_crop(sizes: Counter[Size]) -> Size:
 
 
 def _splits(inspection: Inspection) -> Section:
-    columns = ("split", "pairs", "used", "findings", "twice", "sizes", "landscape, portrait, square", "ignored")
+    splits = inspection.splits
     rows = [
-        (
-            split.name,
-            f"{split.number}",
-            f"{split.tally.number}",
-            f"{len(split.findings)}",
-            f"{split.repeated}",
-            split.tally.size_line(),
-            ", ".join(f"{count}" for count in split.tally.shapes().values()),
-            f"{100 * split.tally.ignored_share:.1f} %",
-        )
-        for split in inspection.splits
+        ("pairs", *(f"{split.number}" for split in splits)),
+        ("used", *(f"{split.tally.number}" for split in splits)),
+        ("findings", *(f"{len(split.findings)}" for split in splits)),
+        ("stand twice", *(f"{split.repeated}" for split in splits)),
+        ("height x width", *(split.tally.size_line() for split in splits)),
+        *((shape, *(f"{split.tally.shapes()[shape]}" for split in splits)) for shape in Tally().shapes()),
+        ("pixels ignored", *(f"{100 * split.tally.ignored_share:.1f} %" for split in splits)),
     ]
-    return Section("Splits", columns, rows)
+    return Section("Splits", ("", *(split.name for split in splits)), rows)
 
 
 def _sizes(inspection: Inspection) -> Section:
@@ -174,7 +171,7 @@ def _classes(inspection: Inspection) -> Section:
     info = inspection.info
     columns = ["class", "colour", "ids"]
     for split in inspection.splits:
-        columns += [f"{split.name}: share", "pictures"]
+        columns += [split.name, "in"]
     shares = [split.tally.pixels / max(1, split.tally.pixels.sum()) for split in inspection.splits]
     rows = []
     for index in [*range(info.num_classes), IGNORE]:
@@ -185,7 +182,8 @@ def _classes(inspection: Inspection) -> Section:
         for split, share in zip(inspection.splits, shares, strict=True):
             row += [f"{100 * share[index]:.2f} %", f"{split.tally.pictures[index]}"]
         rows.append((*row, bar(float(shares[0][index]))))
-    return Section("Pixels by class", (*columns, ""), rows)
+    title = "Share of pixels by class, and in how many pictures it occurs"
+    return Section(title, (*columns, ""), rows)
 
 
 def _ids_line(ids: Sequence[int]) -> str:

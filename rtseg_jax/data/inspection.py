@@ -124,12 +124,11 @@ class SeenPictures:
             how = "is the same picture as" if first[1] != file else "is listed twice, here and as"
             return _in_two_splits(file, how, *first)
         alike = self._by_name[name_key(file)]
-        found = next(
-            ((of, other) for of, other, small in alike if of != split and _look_alike(small, look.small)), None
-        )
+        others = (entry for entry in alike if entry[0] != split and _look_alike(entry[2], look.small))
+        found = next(others, None)
         alike.append((split, file, look.small))
         if found is not None:
-            return _in_two_splits(file, "looks the same and is called nearly the same as", *found)
+            return _in_two_splits(file, "looks the same and is called nearly the same as", *found[:2])
         return None if first is mine else first[1]
 
 
@@ -285,7 +284,7 @@ def look(source: Source, info: DatasetInfo, index: int) -> Look:
     if isinstance(example, Finding):
         return Look(example)
     image, label = example["image"], example["label"]
-    digest = hashlib.blake2b(np.ascontiguousarray(image), digest_size=16, person=str(image.shape[:2])[:16].encode())
+    digest = hashlib.blake2b(image.tobytes(), digest_size=16, person=str(image.shape[:2])[:16].encode())
     return Look(None, label.shape, pixel_counts(label), digest.digest(), _small(image))
 
 

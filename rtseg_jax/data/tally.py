@@ -63,17 +63,16 @@ class Tally:
         if absent:
             found = f"{len(absent)} of {info.num_classes} classes never occur, their IoU is undefined: "
             found += ", ".join(absent)
-        return (
-            f"{self.number} pictures, {self.size_line()}, {100 * self.ignored_share:.1f} % of pixels ignored; {found}"
-        )
+        ignored = f"{100 * self.ignored_share:.1f} % of pixels ignored"
+        return f"{self.number} pictures, {self.size_line()}, {ignored}; {found}"
 
     def size_line(self) -> str:
-        """Height x width where all are of one size, else the range."""
+        """Height x width where all are of one size, else how many sizes and their range."""
         if not self.sizes:
             return "no size"
         if len(self.sizes) == 1:
             height, width = next(iter(self.sizes))
-            return f"{height}x{width} (height x width)"
+            return f"{height}x{width}"
         heights, widths = zip(*self.sizes, strict=True)
         return f"{len(self.sizes)} sizes from {min(heights)}x{min(widths)} to {max(heights)}x{max(widths)}"
 

@@ -1,7 +1,7 @@
 """Pictures beside their labels on one sheet, with a legend of the classes that can be seen."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from rtseg_jax.labels import IGNORE
 from rtseg_jax.visualization.overlay import INK, PAPER, blend
 from rtseg_jax.visualization.palette import VOID_COLOR, Color, Palette
 
-CELL = (400, 240)
+CELL = (480, 300)
 """Most room of a picture and its label side by side, (width, height) in pixels."""
 
 COLUMNS = 3
@@ -32,23 +32,32 @@ class Shown:
 def contact_sheet(shown: Sequence[Shown], class_names: Sequence[str], palette: Palette) -> Image.Image:
     """Each picture beside itself tinted with its classes' colours, above the names and colours of these classes."""
     columns = max(1, min(COLUMNS, len(shown)))
-    rows = math.ceil(len(shown) / columns)
     width = columns * (CELL[0] + GAP) + GAP
+    rows = [_row(shown[first : first + columns], palette, width) for first in range(0, len(shown), columns)]
     occurring = sorted(set().union(*(np.unique(one.label).tolist() for one in shown)))
     entries = [(class_names[index], palette[index]) for index in occurring if index != IGNORE]
     entries += [("ignored", VOID_COLOR)] if IGNORE in occurring else []
-    legend = legend_of(entries, width)
-    sheet = Image.new("RGB", (width, rows * (CELL[1] + _LINE + GAP) + GAP + legend.height), PAPER)
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(TEXT)
-    for number, one in enumerate(shown):
-        left = GAP + number % columns * (CELL[0] + GAP)
-        top = GAP + number // columns * (CELL[1] + _LINE + GAP)
-        cell = _side_by_side(one.image, blend(one.image, one.label, palette))
-        sheet.paste(cell, (left + (CELL[0] - cell.width) // 2, top + (CELL[1] - cell.height) // 2))
-        text = shortened(one.name, lambda words: font.getlength(words) <= CELL[0])
-        draw.text((left + CELL[0] / 2, top + CELL[1] + _LINE / 2), text, INK, font, anchor="mm")
-    sheet.paste(legend, (0, sheet.height - legend.height))
+    parts = [*rows, legend_of(entries, width)]
+    sheet = Image.new("RGB", (width, GAP + sum(part.height for part in parts)), PAPER)
+    top = GAP
+    for part in parts:
+        sheet.paste(part, (0, top))
+        top += part.height
     return sheet
+
+
+def _row(shown: Sequence[Shown], palette: Palette, width: int) -> Image.Image:
+    """As high as its highest picture."""
+    cells = [_side_by_side(one.image, blend(one.image, one.label, palette)) for one in shown]
+    height = max(cell.height for cell in cells)
+    row = Image.new("RGB", (width, height + _LINE + GAP), PAPER)
+    draw, font = ImageDraw.Draw(row), ImageFont.load_default(TEXT)
+    for number, (one, cell) in enumerate(zip(shown, cells, strict=True)):
+        left = GAP + number * (CELL[0] + GAP)
+        row.paste(cell, (left + (CELL[0] - cell.width) // 2, (height - cell.height) // 2))
+        text = shortened(one.name, lambda words: font.getlength(words) <= CELL[0])
+        draw.text((left + CELL[0] / 2, height + _LINE / 2), text, INK, font, anchor="mm")
+    return row
 
 
 def legend_of(entries: Sequence[tuple[str, Color]], width: int) -> Image.Image:
@@ -66,7 +75,7 @@ def legend_of(entries: Sequence[tuple[str, Color]], width: int) -> Image.Image:
     return legend
 
 
-def shortened(name: str, fits) -> str:
+def shortened(name: str, fits: Callable[[str], bool]) -> str:
     """The name, with its middle left out until it fits: ends tell pictures apart."""
     for kept in range(len(name), 1, -1):
         text = name if kept == len(name) else f"{name[: kept // 3]}…{name[len(name) - (kept - kept // 3) :]}"

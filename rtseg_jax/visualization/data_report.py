@@ -10,7 +10,7 @@ from rich.table import Table as RichTable
 
 from rtseg_jax.visualization.report import STYLE, html_table
 
-BAR = 20
+BAR = 10
 """Characters of the longest bar."""
 
 MOST_OF_A_KIND = 10
@@ -51,13 +51,15 @@ def print_report(
     for section in sections:
         table = RichTable(title=section.title, title_justify="left", title_style="bold")
         for number, column in enumerate(section.columns):
-            table.add_column(column, justify="right" if number and column else "left", overflow="fold")
+            table.add_column(
+                column, justify="right" if number and column else "left", overflow="fold", no_wrap=not column
+            )
         for row in section.rows:
             table.add_row(*(cell.replace("[", r"\[") for cell in row))
         console.print(table)
     for line in lines:
         _print_line(console, line)
-    _print_line(console, f"{len(findings)} findings" if findings else "nothing bad was found")
+    _print_line(console, f"findings: {len(findings)}" if findings else "nothing bad was found")
     shown: dict[str, int] = {}
     for line, kind in findings:
         shown[kind] = shown.get(kind, 0) + 1
