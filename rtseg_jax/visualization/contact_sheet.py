@@ -1,9 +1,12 @@
 """Pictures beside their labels on one sheet, with a legend of the classes that can be seen."""
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import matplotlib
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
@@ -51,7 +54,7 @@ def _row(shown: Sequence[Shown], palette: Palette, width: int) -> Image.Image:
     cells = [_side_by_side(one.image, blend(one.image, one.label, palette)) for one in shown]
     height = max(cell.height for cell in cells)
     row = Image.new("RGB", (width, height + _LINE + GAP), PAPER)
-    draw, font = ImageDraw.Draw(row), ImageFont.load_default(TEXT)
+    draw, font = ImageDraw.Draw(row), font_of_names()
     for number, (one, cell) in enumerate(zip(shown, cells, strict=True)):
         left = GAP + number * (CELL[0] + GAP)
         row.paste(cell, (left + (CELL[0] - cell.width) // 2, (height - cell.height) // 2))
@@ -62,7 +65,7 @@ def _row(shown: Sequence[Shown], palette: Palette, width: int) -> Image.Image:
 
 def legend_of(entries: Sequence[tuple[str, Color]], width: int) -> Image.Image:
     """Swatches and names, in columns wide enough for the longest name."""
-    font = ImageFont.load_default(TEXT)
+    font = font_of_names()
     swatch = round(1.1 * TEXT)
     cell = max((font.getlength(name) for name, _ in entries), default=0) + swatch + 2 * TEXT
     columns = max(1, int((width - 2 * GAP) // cell))
@@ -73,6 +76,12 @@ def legend_of(entries: Sequence[tuple[str, Color]], width: int) -> Image.Image:
         draw.rectangle((left, top, left + swatch, top + swatch), fill=colour, outline=INK)
         draw.text((left + swatch + TEXT / 2, top + swatch / 2), name, INK, font, anchor="lm")
     return legend
+
+
+@functools.cache
+def font_of_names() -> ImageFont.FreeTypeFont:
+    """Matplotlib's own: Pillow's has no letters beyond English, which names of files and classes do have."""
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", TEXT)
 
 
 def shortened(name: str, fits: Callable[[str], bool]) -> str:

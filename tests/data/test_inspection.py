@@ -5,7 +5,9 @@ import os
 import pickle
 import shlex
 import shutil
+import sys
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -28,12 +30,18 @@ TURNED_LEFT = 6  # EXIF: to be turned clockwise when shown
 def run(*arguments):
     """The command in this process; its exit status."""
     values = flags.FlagValues()
-    config = inspect_data.define_flags(values, arguments)
     try:
-        rest = parse_flags(["inspect_data", *arguments], config, values)
+        config, rest = parsed(values, *arguments)
     except UserError:
         return 2
     return inspect_data.main(rest, config, values)
+
+
+def parsed(values, *arguments):
+    """The config and what is left of the arguments. The flags of a config look for its fields in `sys.argv`."""
+    with mock.patch.object(sys, "argv", ["inspect_data", *arguments]):
+        config = inspect_data.define_flags(values, arguments)
+        return config, parse_flags([*sys.argv], config, values)
 
 
 def found_in(out):
@@ -41,6 +49,7 @@ def found_in(out):
 
 
 def write_classes(root):
+    root.mkdir(parents=True, exist_ok=True)
     (root / "classes.json").write_text(json.dumps({"classes": CLASSES, "colours": COLOURS}))
 
 
@@ -160,8 +169,8 @@ def write_broken(root):
     Image.fromarray(NOISE[..., 0].astype(np.float32)).save(images / "float.tiff")
     shutil.copy(images / "good 1.jpg", root / "images/val/other name.jpg")
     write_label(root / "labels/val/other name.png", np.where(label_of(1) == 1, 0, 2).astype(np.uint8), "grey")
-    Image.open(images / "good 2.jpg").save(root / "images/val/good 2 (1).jpeg", quality=60)  # saved again, smaller
-    write_label(root / "labels/val/good 2 (1).png", np.zeros((20, 20), np.uint8), "grey")
+    Image.open(images / "good 2.jpg").resize((10, 12)).save(root / "images/val/good 2 (1).jpeg")
+    write_label(root / "labels/val/good 2 (1).png", np.zeros((12, 10), np.uint8), "grey")
 
 
 @pytest.fixture(scope="module")
@@ -275,8 +284,7 @@ def test_suggested_weights_are_settings_that_work(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     (median,) = [line.split(": ", 1)[1] for line in lines if line.startswith("class weights, median")]
     values = flags.FlagValues()
-    config = inspect_data.define_flags(values, [])
-    parse_flags(["x", *shlex.split(median)], config, values)
+    config, _ = parsed(values, *shlex.split(median))
     # 340, 20 and 40 of 400 pixels: the median is 40
     assert config.value.loss.class_weights == (0.118, 2.0, 1.0)
 
@@ -334,6 +342,7 @@ def test_wrong_usage_is_one_line(arguments, says, capsys, tmp_path, monkeypatch)
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.filterwarnings("ignore:the load_module")  # config_flags loads files so
 def test_a_config_names_the_data_and_the_crop(tmp_path, capsys):
     config = Path(__file__).parents[2] / "configs/quickstart.py"
     fields = ["--config.data.num_train=3", "--config.data.num_validation=2", "--config.data.base_size=(32,64)"]
