@@ -40,7 +40,7 @@ from rtseg_jax.data.pairing import (
     stem,
 )
 from rtseg_jax.data.remembering import recall, remember
-from rtseg_jax.data.storage import Files, open_files
+from rtseg_jax.data.storage import Below, Files, open_files
 from rtseg_jax.errors import UserError
 from rtseg_jax.labels import IGNORE
 
@@ -76,7 +76,7 @@ PATTERNS = (
 def info(spec: DataSpec) -> DatasetInfo:
     """Classes from classes.json, or from `data.ids`, or from the labels: these are read once, until one changes."""
     assert spec.data_dir is not None
-    files = open_files(spec.data_dir)
+    files = open_folder(spec.data_dir)
     if CLASS_FILE in files:
         return change_ids(read_classes("folder", files.read(CLASS_FILE), files.where(CLASS_FILE)), spec.ids)
     if spec.ids:
@@ -88,13 +88,27 @@ def info(spec: DataSpec) -> DatasetInfo:
 def read(spec: DataSpec, info: DatasetInfo, split: str) -> tuple[Source, tuple[Finding, ...]]:
     """One split."""
     assert spec.data_dir is not None
-    files = open_files(spec.data_dir)
+    files = open_folder(spec.data_dir)
     found = divided(files, spec)[split].checked(spec.bad)
     if not found.pairs:
         raise UserError(
             f"{files.where('')} has no pictures of the split {split}; add them, or a list {_SPLIT_WORDS[split][0]}.txt"
         )
     return PairSource(files, found.pairs, info.labels), found.findings
+
+
+def open_folder(data_dir: str) -> Files:
+    """The files of a folder or an archive; where all of them lie in one folder `NAME`, those in there."""
+    files = open_files(data_dir)
+    tops = {name.partition("/")[0] for name in files.names()}
+    if len(tops) == 1 and (top := tops.pop()) not in files and not _means_something(top):
+        return Below(files, top)
+    return files
+
+
+def _means_something(folder: str) -> bool:
+    words = (*_IMAGE_WORDS, *_LABEL_WORDS, *(word for words in _SPLIT_WORDS.values() for word in words))
+    return folder in words
 
 
 def divided(files: Files, spec: DataSpec) -> dict[str, Pairing]:

@@ -250,13 +250,16 @@ def test_accents_composed_and_decomposed_are_one_name(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
-def test_archives_are_read_in_place(tmp_path, kind):
-    fill(tmp_path / "x", number=4)
-    write_classes(tmp_path / "x")
+@pytest.mark.parametrize("top", ["", "my pictures/"])
+def test_archives_are_read_in_place(tmp_path, kind, top):
+    fill(tmp_path / "x" / top, number=4)
+    write_classes(tmp_path / "x" / top)
     path = Path(shutil.make_archive(str(tmp_path / "packed"), kind, tmp_path / "x"))
-    train = build_split(spec_of(path, validation_share=0.5), "train")
+    dataset = build_dataset(spec_of(path, validation_share=0.5))
+    assert dataset.info.class_names == CLASSES
+    train = dataset.train
     assert_reads(train, numbers(train))
-    assert train.describe(0).image.startswith(f"{path}:images/p")
+    assert train.describe(0).image.startswith(f"{path}:{top}images/p")
     again = pickle.loads(pickle.dumps(train))
     assert_reads(again, numbers(train))
 
