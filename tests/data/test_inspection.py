@@ -1,8 +1,10 @@
 """The command that looks at a data set: what it counts, what it finds, what it writes, how it ends."""
 
+import ast
 import json
 import os
 import pickle
+import re
 import shlex
 import shutil
 import sys
@@ -17,6 +19,7 @@ from stranger import COLOURS, label_of, picture_of, write_label, write_picture
 
 from rtseg_jax import inspect_data
 from rtseg_jax.command_line import parse_flags
+from rtseg_jax.config import unknown_field
 from rtseg_jax.data import BadFile, DataSpec, build_split, check_source, dataset_info
 from rtseg_jax.data.inspection import inspect, name_key
 from rtseg_jax.errors import UserError
@@ -356,6 +359,40 @@ def test_a_config_names_the_data_and_the_crop(tmp_path, capsys):
     capsys.readouterr()
     assert run(f"--config={config}", "--dataset=camvid") == 2
     assert "--dataset and --config both name a data set" in capsys.readouterr().err
+
+
+# ---- docs/your_own_data.md
+
+DOCUMENT = (Path(__file__).parents[2] / "docs/your_own_data.md").read_text(encoding="utf-8")
+
+
+def test_settings_in_the_document_exist():
+    fields = re.findall(r"--config\.[a-z_.]+", DOCUMENT)
+    assert len(fields) > 20
+    assert unknown_field([f"{field.rstrip('.')}=x" for field in fields if field != "--config.data."]) is None
+
+
+def test_the_class_file_and_choices_of_the_document(tmp_path):
+    (content,) = re.findall(r"```json\n(.*?)```", DOCUMENT, flags=re.DOTALL)
+    (tmp_path / "classes.json").write_text(content)
+    write_pair(tmp_path, "train", "a", 0)
+    choices = re.findall(r"--config\.data\.classes=\"(.*?)\"( --config\.data\.rest=other)?", DOCUMENT)
+    chosen = []
+    for classes, rest in choices:
+        rule = "other" if rest else "ignore"
+        spec = DataSpec("folder", data_dir=str(tmp_path), classes=ast.literal_eval(classes), rest=rule)
+        chosen.append(dataset_info(spec))
+    assert [info.class_names for info in chosen] == [("background", "plant"), ("weed", "other")]
+    # 3 is crop: with weed one class, or one of the rest
+    assert [info.labels.ids[3] for info in chosen] == [1, 1]
+    assert [info.labels.ids[0] for info in chosen] == [0, 1]
+    pattern = re.search(r"--config\.data\.pairs=(\".*?\")", DOCUMENT)
+    write_picture(tmp_path / "photos/shot_1.jpg", 1)
+    write_label(tmp_path / "truth/gt_1.png", label_of(1), "grey")
+    write_picture(tmp_path / "photos/shot_2.jpg", 2)
+    write_label(tmp_path / "truth/gt_2.png", label_of(2), "grey")
+    (pairs,) = shlex.split(pattern[1])
+    assert len(build_split(DataSpec("folder", data_dir=str(tmp_path), pairs=pairs, validation_share=0.5), "train")) == 1
 
 
 # ---- the quick form, and parts
