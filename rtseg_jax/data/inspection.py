@@ -3,13 +3,14 @@
 What is kept does not grow with the set, except for some hundred bytes by which a picture is known again.
 """
 
+import dataclasses
 import hashlib
 import os
 import re
 import sys
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -145,13 +146,12 @@ def inspect(spec: DataSpec, workers: int = 0) -> Inspection:
     Raises:
       UserError: the data set or its classes cannot be known, or none of its splits can be opened.
     """
-    spec = DataSpec(**{**vars(spec), "bad": "skip"})
+    spec = dataclasses.replace(spec, bad="skip")
     general: list[Finding] = []
     spec, info, masks = classes_of(spec)
     if masks is not None:
         general.append(masks)
-    known, facts = SeenPictures(), list[SplitFacts]()
-    errors: list[UserError] = []
+    facts, errors = list[SplitFacts](), list[UserError]()
     wanted = tuple(dict.fromkeys([*split_names(spec.train_split), *split_names(spec.validation_split)]))
     for name in [*wanted, *(["test"] if "test" in entry_of(spec.name).splits and "test" not in wanted else [])]:
         try:
@@ -161,11 +161,11 @@ def inspect(spec: DataSpec, workers: int = 0) -> Inspection:
                 errors.append(error)
                 facts.append(SplitFacts(name, findings=[finding_of(error, f"the split {name}")]))
             continue
-        if name not in wanted and not len(source):  # published without labels, as test splits are
-            continue
-        facts.append(look_at_split(name, source, info, alone, known, workers))
+        if name in wanted or len(source):  # test splits are published without labels
+            facts.append(SplitFacts(name, len(source), findings=list(alone), source=source))
     if len(errors) == len(facts):
         raise errors[0]
+    look_at_splits([split for split in facts if split.source is not None], info, workers)
     return Inspection(spec, info, facts, general)
 
 
@@ -176,34 +176,54 @@ def classes_of(spec: DataSpec) -> tuple[DataSpec, DatasetInfo, Finding | None]:
     except BadFile as error:
         if error.finding != two_class_mask(error.finding.file, *TWO_CLASSES):
             raise
-        told = DataSpec(**{**vars(spec), "ids": "0={},255={}".format(*TWO_CLASSES)})
+        told = dataclasses.replace(spec, ids="0={},255={}".format(*TWO_CLASSES))
         return told, dataset_info(told), error.finding
 
 
-def look_at_split(
-    name: str, source: Source, info: DatasetInfo, alone: Sequence[Finding], known: SeenPictures, workers: int
-) -> SplitFacts:
-    """Every example once; a progress bar is shown on a terminal."""
-    facts = SplitFacts(name, len(source), findings=list(alone), source=source)
+def look_at_splits(splits: Sequence[SplitFacts], info: DatasetInfo, workers: int) -> None:
+    """Fills in what every example of every split shows; a progress bar is shown on a terminal."""
+    known = SeenPictures()
+    sources = [split.source for split in splits if split.source is not None]
+    threads = min(16, os.cpu_count() or 1)
+    # Spawned and not forked: a fork of a process with threads may hang.
+    pool = (
+        ProcessPoolExecutor(workers, get_context("spawn"), _give, (sources, info))
+        if workers
+        else ThreadPoolExecutor(threads)
+    )
+    console = Console(file=sys.stderr)
+    try:
+        with pool:
+            for number, (split, source) in enumerate(zip(splits, sources, strict=True)):
+                work = partial(_look_in_worker, number) if workers else partial(look, source, info)
+                looks = ahead(pool, work, len(source), 2 * (workers or threads))
+                title = f"looking at {split.name}"
+                bar = track(looks, title, len(source), console=console, disable=not console.is_terminal)
+                add_looks(split, source, bar, info, known)
+    except BrokenProcessPool as error:
+        raise UserError("a process that reads pictures was killed, perhaps for memory; use fewer --workers") from error
+
+
+def add_looks(facts: SplitFacts, source: Source, looks: Iterable[Look], info: DatasetInfo, known: SeenPictures) -> None:
+    """Sums up the looks at all examples of a split, in their order."""
     largest: dict[int, float] = {}
-    for index, look in enumerate(_looks(source, info, workers, f"looking at {name}")):
-        if look.finding is not None:
-            facts.findings.append(look.finding)
+    for index, seen in enumerate(looks):
+        if seen.finding is not None:
+            facts.findings.append(seen.finding)
             facts.bad.add(index)
             continue
-        assert look.pixels is not None
-        facts.tally.add(look.size, look.pixels)
-        shares = look.pixels / max(1, look.pixels.sum())
-        for of_class in np.flatnonzero(look.pixels[: info.num_classes]).tolist():
+        assert seen.pixels is not None
+        facts.tally.add(seen.size, seen.pixels)
+        shares = seen.pixels / max(1, seen.pixels.sum())
+        for of_class in np.flatnonzero(seen.pixels[: info.num_classes]).tolist():
             if shares[of_class] > largest.get(of_class, 0):
                 largest[of_class], facts.shows[of_class] = shares[of_class], index
-        twice = known.add(name, describe_example(source, index), look)
+        twice = known.add(facts.name, describe_example(source, index), seen)
         if isinstance(twice, Finding):
             facts.findings.append(twice)
         elif twice is not None:
             facts.repeated += 1
     facts.findings += about_all(facts, info)
-    return facts
 
 
 def about_all(facts: SplitFacts, info: DatasetInfo) -> list[Finding]:
@@ -260,24 +280,6 @@ def _in_two_splits(file: str, how: str, split: str, other: str) -> Finding:
     )
 
 
-def _looks(source: Source, info: DatasetInfo, workers: int, description: str) -> Iterator[Look]:
-    console = Console(file=sys.stderr)
-    threads = min(16, os.cpu_count() or 1)
-    # Spawned and not forked: a fork of a process with threads may hang.
-    pool = (
-        ProcessPoolExecutor(workers, get_context("spawn"), _give, (source, info))
-        if workers
-        else ThreadPoolExecutor(threads)
-    )
-    work = _look_in_worker if workers else partial(look, source, info)
-    try:
-        with pool:
-            looks = ahead(pool, work, len(source), 2 * (workers or threads))
-            yield from track(looks, description, len(source), console=console, disable=not console.is_terminal)
-    except BrokenProcessPool as error:
-        raise UserError("a process that reads pictures was killed, perhaps for memory; use fewer --workers") from error
-
-
 def look(source: Source, info: DatasetInfo, index: int) -> Look:
     """One example, looked at with the function that training uses."""
     example = look_at(source, index, info)
@@ -298,12 +300,13 @@ def _look_alike(one: bytes, other: bytes) -> bool:
 
 
 # In a worker process: what it looks at. Sent once, and not with every example.
-_given: list[tuple[Source, DatasetInfo]] = []
+_given: list[tuple[Sequence[Source], DatasetInfo]] = []
 
 
-def _give(source: Source, info: DatasetInfo) -> None:
-    _given[:] = [(source, info)]
+def _give(sources: Sequence[Source], info: DatasetInfo) -> None:
+    _given[:] = [(sources, info)]
 
 
-def _look_in_worker(index: int) -> Look:
-    return look(*_given[0], index)
+def _look_in_worker(split: int, index: int) -> Look:
+    (sources, info) = _given[0]
+    return look(sources[split], info, index)

@@ -237,6 +237,18 @@ def test_processes_find_the_same(broken):
     assert json.loads(json.dumps(inspect_data.as_json(inspect(spec, workers=1)))) == found
 
 
+def test_a_split_that_cannot_be_opened_is_a_finding_and_the_other_is_looked_at(tmp_path):
+    write_classes(tmp_path)
+    write_pair(tmp_path, "train", "t", 0)
+    write_pair(tmp_path, "val", "v", 1)
+    train, test = (found := inspect(DataSpec("folder", data_dir=str(tmp_path), validation_split="test"))).splits
+    assert (train.tally.number, train.findings) == (1, [])
+    ((_, finding),) = found.all_findings
+    assert test.findings == [finding]
+    assert finding.line.startswith(f"the split test cannot be opened: {tmp_path}")
+    assert "has no pictures of the split test; add them" in finding.line
+
+
 def test_many_findings_of_a_kind_do_not_hide_the_others(tmp_path, capsys):
     write_classes(tmp_path)
     for number in range(16):
@@ -283,7 +295,9 @@ def test_suggested_weights_are_settings_that_work(tmp_path, capsys):
     for number in range(3):  # three pictures that look alike in one split are said, and no finding
         write_label(tmp_path / f"labels/train/t{number}.png", label, "grey")
     assert run("--dataset=folder", f"--data_dir={tmp_path}", f"--out={tmp_path / 'out'}") == 0
-    assert found_in(tmp_path / "out")["splits"]["train"]["repeated"] == 2
+    facts = found_in(tmp_path / "out")["splits"]["train"]
+    assert facts["repeated"] == 2
+    assert (facts["pixels"], facts["pictures"]) == ([1020, 60, 120], [3, 3, 3])
     lines = capsys.readouterr().out.splitlines()
     (median,) = [line.split(": ", 1)[1] for line in lines if line.startswith("class weights, median")]
     values = flags.FlagValues()
