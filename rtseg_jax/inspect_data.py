@@ -37,6 +37,9 @@ from rtseg_jax.visualization.data_report import Section, bar, page, print_report
 
 REPORT, FINDINGS, SHEET, CROPS = "report.html", "findings.json", "contact_sheet.png", "crops.png"
 ON_A_SHEET = 12
+MOST_PADDING = 0.5
+"""Share of the crops; with more of it, most of the work of training is for nothing."""
+
 MOST_SIZES = 20
 """Rows of the table of sizes; the rest are one row."""
 
@@ -64,9 +67,10 @@ def write_report(inspection: Inspection, folder: Path) -> None:
     """The page, the findings and the sheets."""
     pictures = {}
     height, width = inspection.spec.train_size
+    crops = [_crop(inspection.spec, split, index) for split, index in _trained_on(inspection)]
     sheets = {
         SHEET: ("Pictures with their labels", _shown(inspection)),
-        CROPS: (f"Augmented crops of {height}x{width} (height x width), as the network sees them", _crops(inspection)),
+        CROPS: (f"Augmented crops of {height}x{width} (height x width), as the network sees them", crops),
     }
     for file, (caption, shown) in sheets.items():
         if shown:
@@ -75,7 +79,7 @@ def write_report(inspection: Inspection, folder: Path) -> None:
             write_whole(folder / file, partial(sheet.save, format="PNG"))
     lines = [finding.line for _, finding in inspection.all_findings]
     title = f"Data set {inspection.info.name}: {inspection.spec.data_dir or 'drawn'}"
-    write_text(folder / REPORT, page(title, sections_of(inspection), weight_lines(inspection), lines, pictures))
+    write_text(folder / REPORT, page(title, sections_of(inspection), advice(inspection), lines, pictures))
     write_json(folder / FINDINGS, as_json(inspection))
 
 
@@ -83,6 +87,20 @@ def sections_of(inspection: Inspection) -> list[Section]:
     """All tables; those that would be empty are left out."""
     sections = [_splits(inspection), _sizes(inspection), _classes(inspection), _unknown(inspection)]
     return [section for section in sections if section.rows]
+
+
+def advice(inspection: Inspection) -> list[str]:
+    """Settings to copy: class weights, and sizes where crops are mostly padding."""
+    lines = weight_lines(inspection)
+    shares = [padding(inspection.spec, split, index) for split, index in _trained_on(inspection)]
+    if shares and (share := float(np.mean(shares))) > MOST_PADDING:
+        height, width = fitting_crop(inspection.training.sizes)
+        size = f'"({height},{width})"'
+        lines.append(
+            f"crops are {100 * share:.0f} % padding, since the pictures are smaller than data.train_size; try "
+            f"--config.data.train_size={size} --config.data.eval_size={size}"
+        )
+    return lines
 
 
 def weight_lines(inspection: Inspection) -> list[str]:
@@ -212,18 +230,26 @@ def _shown(inspection: Inspection) -> list[Shown]:
     return [_example(split, index) for split in usable for index in shown_examples(split, most)]
 
 
-def _crops(inspection: Inspection) -> list[Shown]:
-    trained_on = split_names(inspection.spec.train_split)
-    split = next((split for split in inspection.splits if split.name in trained_on and split.tally.number), None)
-    if split is None:
-        return []
-    result = []
-    for index in shown_examples(split, ON_A_SHEET):
-        shown = _example(split, index)
-        rng = np.random.default_rng([inspection.spec.seed, index])
-        crop = augment({"image": shown.image, "label": shown.label}, inspection.spec, rng)
-        result.append(Shown(shown.name, crop["image"], crop["label"]))
-    return result
+def _trained_on(inspection: Inspection) -> list[tuple[SplitFacts, int]]:
+    """Some examples to train on."""
+    names = split_names(inspection.spec.train_split)
+    split = next((split for split in inspection.splits if split.name in names and split.tally.number), None)
+    return [] if split is None else [(split, index) for index in shown_examples(split, ON_A_SHEET)]
+
+
+def _crop(spec: DataSpec, split: SplitFacts, index: int) -> Shown:
+    """An example as `augment` changes it, by the seed and its number."""
+    shown = _example(split, index)
+    crop = augment({"image": shown.image, "label": shown.label}, spec, np.random.default_rng([spec.seed, index]))
+    return Shown(shown.name, crop["image"], crop["label"])
+
+
+def padding(spec: DataSpec, split: SplitFacts, index: int) -> float:
+    """Share of the crop of an example that no pixel of the picture fills."""
+    image = _example(split, index).image
+    rng = np.random.default_rng([spec.seed, index])
+    crop = augment({"image": image, "label": np.zeros(image.shape[:2], np.uint8)}, spec, rng)
+    return float((crop["label"] == IGNORE).mean())
 
 
 def _example(split: SplitFacts, index: int) -> Shown:
@@ -270,7 +296,7 @@ def main(arguments: Sequence[str], config: "flags.FlagHolder[Any]", values: flag
         print(f"error: {error}", file=sys.stderr)
         return 2
     found = [(finding.line, finding.remedy) for _, finding in inspection.all_findings]
-    print_report(Console(), sections_of(inspection), weight_lines(inspection), found)
+    print_report(Console(), sections_of(inspection), advice(inspection), found)
     print(out / REPORT)
     return 1 if found else 0
 

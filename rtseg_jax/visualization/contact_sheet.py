@@ -8,7 +8,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from rtseg_jax.labels import IGNORE
@@ -20,6 +20,7 @@ CELL = (480, 300)
 
 COLUMNS = 3
 GAP, TEXT = 16, 15
+IGNORED = "ignored"
 _LINE = round(1.7 * TEXT)
 
 
@@ -39,8 +40,7 @@ def contact_sheet(shown: Sequence[Shown], class_names: Sequence[str], palette: P
     rows = [_row(shown[first : first + columns], palette, width) for first in range(0, len(shown), columns)]
     occurring = sorted(set().union(*(np.unique(one.label).tolist() for one in shown)))
     entries = [(class_names[index], palette[index]) for index in occurring if index != IGNORE]
-    entries += [("ignored", VOID_COLOR)] if IGNORE in occurring else []
-    parts = [*rows, legend_of(entries, width)]
+    parts = [*rows, legend_of(entries, width, with_ignored=IGNORE in occurring)]
     sheet = Image.new("RGB", (width, GAP + sum(part.height for part in parts)), PAPER)
     top = GAP
     for part in parts:
@@ -51,7 +51,7 @@ def contact_sheet(shown: Sequence[Shown], class_names: Sequence[str], palette: P
 
 def _row(shown: Sequence[Shown], palette: Palette, width: int) -> Image.Image:
     """As high as its highest picture."""
-    cells = [_side_by_side(one.image, blend(one.image, one.label, palette)) for one in shown]
+    cells = [_side_by_side(one, palette) for one in shown]
     height = max(cell.height for cell in cells)
     row = Image.new("RGB", (width, height + _LINE + GAP), PAPER)
     draw, font = ImageDraw.Draw(row), font_of_names()
@@ -63,8 +63,9 @@ def _row(shown: Sequence[Shown], palette: Palette, width: int) -> Image.Image:
     return row
 
 
-def legend_of(entries: Sequence[tuple[str, Color]], width: int) -> Image.Image:
-    """Swatches and names, in columns wide enough for the longest name."""
+def legend_of(entries: Sequence[tuple[str, Color]], width: int, *, with_ignored: bool) -> Image.Image:
+    """Swatches and names, in columns wide enough for the longest name; last the stripes of ignored pixels."""
+    entries = [*entries, (IGNORED, VOID_COLOR)] if with_ignored else entries
     font = font_of_names()
     swatch = round(1.1 * TEXT)
     cell = max((font.getlength(name) for name, _ in entries), default=0) + swatch + 2 * TEXT
@@ -74,6 +75,8 @@ def legend_of(entries: Sequence[tuple[str, Color]], width: int) -> Image.Image:
     for number, (name, colour) in enumerate(entries):
         left, top = GAP + number % columns * cell, number // columns * _LINE
         draw.rectangle((left, top, left + swatch, top + swatch), fill=colour, outline=INK)
+        if with_ignored and number == len(entries) - 1:
+            legend.paste(PAPER, (round(left) + 1, top + 1), Image.fromarray(_stripes((swatch - 1, swatch - 1))))
         draw.text((left + swatch + TEXT / 2, top + swatch / 2), name, INK, font, anchor="lm")
     return legend
 
@@ -93,13 +96,21 @@ def shortened(name: str, fits: Callable[[str], bool]) -> str:
     return name[-1:]
 
 
-def _side_by_side(image: UInt8[np.ndarray, "h w 3"], tinted: UInt8[np.ndarray, "h w 3"]) -> Image.Image:
-    height, width = image.shape[:2]
+def _side_by_side(one: Shown, palette: Palette) -> Image.Image:
+    height, width = one.label.shape
     room = (CELL[0] - 4) / 2
     scale = min(room / width, CELL[1] / height)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     kind = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX
     cell = Image.new("RGB", (2 * size[0] + 4, size[1]), PAPER)
-    for at, panel in enumerate((image, tinted)):
+    for at, panel in enumerate((one.image, blend(one.image, one.label, palette))):
         cell.paste(Image.fromarray(panel).resize(size, kind), (at * (size[0] + 4), 0))
+    # Striped and not in a colour: every colour may be that of a class, as black is of VOC's background.
+    ignored = np.array(Image.fromarray(one.label).resize(size, Image.Resampling.NEAREST)) == IGNORE
+    cell.paste(PAPER, (size[0] + 4, 0), Image.fromarray(_stripes(ignored.shape) & ignored))
     return cell
+
+
+def _stripes(shape: tuple[int, ...]) -> Bool[np.ndarray, "h w"]:
+    row, column = np.indices(shape)
+    return (row + column) % 6 < 2

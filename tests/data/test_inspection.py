@@ -1,6 +1,7 @@
 """The command that looks at a data set: what it counts, what it finds, what it writes, how it ends."""
 
 import ast
+import dataclasses
 import json
 import os
 import pickle
@@ -23,6 +24,7 @@ from rtseg_jax.config import unknown_field
 from rtseg_jax.data import BadFile, DataSpec, build_split, check_source, dataset_info
 from rtseg_jax.data.inspection import inspect, name_key
 from rtseg_jax.errors import UserError
+from rtseg_jax.visualization.contact_sheet import GAP, Shown, contact_sheet, shortened
 
 REAL = Path(os.environ.get("RTSEG_CAMVID", Path(__file__).parents[2] / "../shared/data/camvid"))
 CLASSES = ("road", "person", "sky")
@@ -324,6 +326,39 @@ def test_the_report_takes_the_place_of_an_earlier_one_only(tmp_path, capsys):
         assert error.count("\n") == 1
     assert (out / "mine.txt").read_text() == (tmp_path / "file").read_text() == "keep"
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out"]
+
+
+def test_crops_that_are_mostly_padding_are_said_with_the_size_that_fits(tmp_path):
+    write_classes(tmp_path)
+    write_pair(tmp_path, "train", "t", 0)
+    write_pair(tmp_path, "val", "v", 0)
+    fields = {"data_dir": str(tmp_path), "scales": (1.0,), "flip": False}
+    large = inspect(DataSpec("folder", train_size=(48, 64), **fields))
+    split = large.splits[0]
+    assert inspect_data.padding(large.spec, split, 0) == 0.75  # 24 × 32 of 48 × 64
+    (line,) = [line for line in inspect_data.advice(large) if "padding" in line]
+    assert line.startswith("crops are 75 % padding")
+    assert line.endswith('try --config.data.train_size="(32,32)" --config.data.eval_size="(32,32)"')
+    large.spec = dataclasses.replace(large.spec, train_size=(24, 32))
+    assert not [line for line in inspect_data.advice(large) if "padding" in line]
+
+
+def test_the_sheet_shows_picture_beside_label_and_ignored_pixels_striped():
+    label = np.array([[0, 1, 255]], np.uint8).repeat(100, axis=1).repeat(100, axis=0)
+    image = np.full((100, 300, 3), 100, np.uint8)
+    sheet = np.array(contact_sheet([Shown("größe", image, label)], ["a", "b"], [(200, 0, 0), (0, 0, 0)]))
+    # 300 × 100 in a room of 238 × 300: shrunk to 238 × 79; the second panel begins 242 pixels right of the first
+    top, left = GAP + 40, GAP
+    assert tuple(sheet[top, left + 20]) == (100, 100, 100)
+    assert tuple(sheet[top, left + 242 + 20]) == (160, 40, 40)  # 0.4 of 100 and 0.6 of the class's colour
+    assert tuple(sheet[top, left + 242 + 120]) == (40, 40, 40)
+    ignored = sheet[top, left + 242 + 180 : left + 242 + 230, 0]
+    assert set(np.unique(ignored)) == {40, 255}  # like the black class, but for the stripes
+
+
+@pytest.mark.parametrize(("width", "expected"), [(20, "abcdefghij"), (7, "ab…ghij"), (1, "j")])
+def test_long_names_keep_their_ends(width, expected):
+    assert shortened("abcdefghij", lambda text: len(text) <= width) == expected
 
 
 def test_a_disk_that_fills_up_leaves_nothing(tmp_path, capsys, monkeypatch):
