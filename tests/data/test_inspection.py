@@ -168,6 +168,7 @@ def write_broken(root):
     Image.fromarray(coloured).save(labels / "colour.png")
     (labels / "alone.png").unlink()
     write_label(labels / "nobody.png", label_of(0), "grey")
+    write_picture(images / "good 4.png", 9)
     (images / "loop.jpg").unlink()
     (images / "loop.jpg").symlink_to(images / "loop.jpg")
     (images / "float.jpg").unlink()
@@ -197,6 +198,7 @@ BROKEN = {
     "labels/train/colour.png": ("has the colour #010203 (1, 2, 3) in 3 pixels", "--config.data.ids=#010203=ignore"),
     "images/train/alone.jpg": ("is a picture without its label, looked for as labels/*", "add the label"),
     "labels/train/nobody.png": ("is a label without its picture, looked for as images/*", "remove the label"),
+    "images/train/good 4.png": ("and ", "remove or rename one"),
     "images/train/loop.jpg": ("cannot be read (Too many levels of symbolic links)", "replace the file"),
     "images/train/float.tiff": ("has 32-bit pixels", "save it as an 8-bit picture"),
     "images/val/other name.jpg": ("is the same picture as", "keep it in one of the two"),
