@@ -25,6 +25,7 @@ from rtseg_jax.command_line import parse_flags
 from rtseg_jax.config import base_config, data_spec
 from rtseg_jax.data.augmentation import augment
 from rtseg_jax.data.dataset import DataSpec, Size, describe_example
+from rtseg_jax.data.findings import printable
 from rtseg_jax.data.inspection import Inspection, SplitFacts, inspect, shown_examples
 from rtseg_jax.data.registry import split_names
 from rtseg_jax.data.tally import Tally
@@ -217,7 +218,7 @@ def _unknown(inspection: Inspection) -> Section:
         for value, count in finding.unknown.items():
             files[value] += 1
             pixels[value] += count
-            first.setdefault(value, finding.file)
+            first.setdefault(value, printable(finding.file))
     rows = [(value, f"{count}", f"{pixels[value]}", first[value]) for value, count in files.most_common(MOST_SIZES)]
     if len(files) > MOST_SIZES:
         rows.append((f"{len(files) - MOST_SIZES} others", "", "", ""))
@@ -255,7 +256,8 @@ def padding(spec: DataSpec, split: SplitFacts, index: int) -> float:
 def _example(split: SplitFacts, index: int) -> Shown:
     assert split.source is not None
     example = split.source[index]
-    return Shown(f"{split.name}: {describe_example(split.source, index).name}", example["image"], example["label"])
+    name = printable(f"{split.name}: {describe_example(split.source, index).name}")
+    return Shown(name, example["image"], example["label"])
 
 
 def define_flags(values: flags.FlagValues, arguments: Sequence[str]) -> "flags.FlagHolder[Any]":

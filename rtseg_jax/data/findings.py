@@ -25,7 +25,12 @@ class Finding:
     @property
     def line(self) -> str:
         """All of it in one line."""
-        return " ".join(f"{self.file} {self.what}; {self.remedy}".split("\n"))
+        return printable(f"{self.file} {self.what}; {self.remedy}")
+
+
+def printable(text: str) -> str:
+    """In one line, with bytes of file names that are no text written as `\\udcff`."""
+    return " ".join(text.split("\n")).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 class BadFile(UserError):

@@ -143,7 +143,9 @@ def by_chance(whole: Pairing, share: float, seed: int) -> dict[str, Pairing]:
             f"config.data.validation_share is {share:g} of {len(whole.pairs)} pictures, which leaves nothing to train "
             "on or nothing to score; choose another share, or add pictures"
         )
-    drawn = sorted(whole.pairs, key=lambda pair: hashlib.sha256(f"{seed} {pair.name}".encode()).digest())
+    drawn = sorted(
+        whole.pairs, key=lambda pair: hashlib.sha256(f"{seed} {pair.name}".encode(errors="surrogateescape")).digest()
+    )
     scored = {pair.name for pair in drawn[:number]}
     return {
         "train": Pairing(tuple(pair for pair in whole.pairs if pair.name not in scored), whole.findings),

@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest import mock
 
@@ -22,6 +23,7 @@ from rtseg_jax import inspect_data
 from rtseg_jax.command_line import parse_flags
 from rtseg_jax.config import unknown_field
 from rtseg_jax.data import BadFile, DataSpec, build_split, check_source, dataset_info
+from rtseg_jax.data.checking import ahead
 from rtseg_jax.data.inspection import inspect, name_key
 from rtseg_jax.errors import UserError
 from rtseg_jax.visualization.contact_sheet import GAP, Shown, contact_sheet, shortened
@@ -251,6 +253,31 @@ def test_a_split_that_cannot_be_opened_is_a_finding_and_the_other_is_looked_at(t
     assert test.findings == [finding]
     assert finding.line.startswith(f"the split test cannot be opened: {tmp_path}")
     assert "has no pictures of the split test; add them" in finding.line
+
+
+def test_names_that_are_no_text(tmp_path, capsys):
+    write_classes(tmp_path)
+    for number in range(5):
+        write_pair(tmp_path, "", f"p{number}", number)
+    write_label(tmp_path / "labels/p2.png", label_of(2) + np.uint8(5), "grey")
+    for folder, ending in (("images", "jpg"), ("labels", "png")):
+        for number in (2, 3):
+            (tmp_path / f"{folder}/p{number}.{ending}").rename(
+                os.fsdecode(os.fsencode(tmp_path) + f"/{folder}/".encode() + b"\xff%d." % number + ending.encode())
+            )
+    assert run("--dataset=folder", f"--data_dir={tmp_path}", f"--out={tmp_path / 'out'}") == 1
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "which no class has" in line]
+    assert line.startswith(rf"{tmp_path}/labels/\udcff2.png has the ids 5, 6, 7")
+    splits = found_in(tmp_path / "out")["splits"]
+    assert splits["train"]["used"] + splits["validation"]["used"] == 4
+
+
+def test_reading_ahead_is_bounded():
+    started = []
+    with ThreadPoolExecutor(2) as pool:
+        for number, result in enumerate(ahead(pool, lambda index: started.append(index) or index, 50, 4)):
+            assert result == number
+            assert len(started) <= number + 1 + 4
 
 
 def test_many_findings_of_a_kind_do_not_hide_the_others(tmp_path, capsys):
