@@ -14,6 +14,7 @@ from rich.progress import track
 from rtseg_jax.data.dataset import DatasetInfo, Example, Source, describe_example, fingerprint_of
 from rtseg_jax.data.findings import BadFile, Finding
 from rtseg_jax.data.remembering import recall, remember
+from rtseg_jax.data.tally import Tally, pixel_counts
 from rtseg_jax.errors import UserError
 from rtseg_jax.labels import IGNORE
 
@@ -22,18 +23,26 @@ Visit = Callable[[int, Example], None]
 """Is shown every example that could be read, in order."""
 
 
-def check_source(source: Source, info: DatasetInfo, description: str = "checking pictures") -> None:
+def check_source(source: Source, info: DatasetInfo, description: str = "checking pictures") -> str | None:
     """Decodes every example once and raises the first finding; a source found good is not read again until it changes.
+
+    Returns one line about what the source holds, None where it was not read again.
 
     Raises:
       UserError: the first finding.
     """
     mark = check_mark(source, info)
     if mark is not None and recall("checked", mark) == []:
-        return
-    for _, finding in findings(source, info, description):
+        return None
+    tally = Tally()
+
+    def visit(_: int, example: Example) -> None:
+        tally.add(example["label"].shape, pixel_counts(example["label"]))
+
+    for _, finding in findings(source, info, description, visit):
         raise BadFile(finding.file, finding.what, finding.remedy)
     note_good(source, info)
+    return tally.line(info)
 
 
 def note_good(source: Source, info: DatasetInfo) -> None:

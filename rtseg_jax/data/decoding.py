@@ -14,6 +14,9 @@ from rtseg_jax.data.label_table import UNKNOWN, LabelTable, packed, unpacked
 NAMED = 3
 """Unknown ids or colours that a message names."""
 
+LISTED = 64
+"""Unknown ids or colours of a file whose pixels are counted; a photograph in the place of a label has thousands."""
+
 _GREY_16 = ("I;16", "I;16B", "I;16L", "I;16N")
 """Pillow's modes of 16-bit grey."""
 
@@ -141,24 +144,28 @@ def _known(
         return classes
     pixels = int(wrong.sum())
     if named_by_colour:
-        names = [f"#{value:06x} {unpacked(value)}" for value in _values(packed(_colours(raw)), wrong)]
-        example, kind = names[0].split(" ")[0], "colour"
+        unknown = _values(packed(_colours(raw)), wrong)
+        names = [f"#{value:06x} {unpacked(value)}" for value, _ in unknown]
+        keys, kind = [f"#{value:06x}" for value, _ in unknown], "colour"
     else:
         assert ids is not None
-        names = [str(value) for value in _values(ids, wrong)]
-        example, kind = names[0], "id"
+        unknown = _values(ids, wrong)
+        keys = names = [str(value) for value, _ in unknown]
+        kind = "id"
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     named = ", ".join(names[:NAMED]) + more
     raise BadFile(
         file,
         f"has the {kind}{'s' * (len(names) > 1)} {named} in {pixels} pixels, which no class has",
-        f"correct the label, or say what is meant: --config.data.ids={example}=ignore (or =CLASS)",
+        f"correct the label, or say what is meant: --config.data.ids={keys[0]}=ignore (or =CLASS)",
+        dict(zip(keys[:LISTED], (count for _, count in unknown), strict=False)),
     )
 
 
-def _values(of: np.ndarray, where: np.ndarray) -> list[int]:
+def _values(of: np.ndarray, where: np.ndarray) -> list[tuple[int, int]]:
+    """Each value with its number of pixels, the most frequent first."""
     values, counts = np.unique(of[where], return_counts=True)
-    return [int(value) for value in values[np.argsort(-counts, kind="stable")]]
+    return [(int(values[at]), int(counts[at])) for at in np.argsort(-counts, kind="stable")]
 
 
 def _colours(raw: RawLabel) -> np.ndarray:

@@ -52,6 +52,8 @@ MOST_COLOURS = 64
 """More different colours than this are no classes: the masks were smoothed, or are photographs."""
 MOST_IDS = 254
 """So many classes a label map can hold."""
+TWO_CLASSES = ("background", "foreground")
+"""What 0 and 255 of a two-class mask are called in the setting that makes it work."""
 
 _SPLIT_WORDS = {
     "train": ("train", "training"),
@@ -228,7 +230,8 @@ def _looked_at(files: Files, labels: Sequence[str], bad: str) -> _Found:
 def _of_ids(files: Files, labels: Sequence[str], found: _Found) -> DatasetInfo:
     where = files.where(labels[0])
     if found.ids == {0, IGNORE}:
-        raise UserError(two_class_mask(where, "background", "foreground").line)
+        mask = two_class_mask(where, *TWO_CLASSES)
+        raise BadFile(mask.file, mask.what, mask.remedy)
     ids = sorted(found.ids - {IGNORE})
     if len(ids) < 2:
         raise UserError(f"{where} and all other labels hold one id only, {sorted(found.ids)}; two classes are needed")

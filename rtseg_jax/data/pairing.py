@@ -57,15 +57,15 @@ def pair_up(
 
     Keys are compared as people read them: composed and decomposed accents are the same.
     """
-    of_image = _by_key(files, images, key_of_image)
-    of_label = _by_key(files, labels, key_of_label)
+    of_image, images_again = _by_key(files, images, key_of_image)
+    of_label, labels_again = _by_key(files, labels, key_of_label)
     if not of_image and not of_label:
         raise UserError(f"{files.where('')} holds no pictures {tried[0]} with labels {tried[1]}; check data_dir")
     pairs = [
         Pair(of_image[key], of_label[key], key)
         for key in sorted(of_image.keys() & of_label.keys(), key=lambda key: natural_key(of_image[key]))
     ]
-    findings = []
+    findings = images_again + labels_again
     for key in sorted(of_image.keys() ^ of_label.keys(), key=natural_key):
         alone, kind, other, pattern = (
             (of_image[key], "picture", "label", tried[1])
@@ -76,19 +76,21 @@ def pair_up(
     return Pairing(tuple(pairs), tuple(findings))
 
 
-def _by_key(files: Files, names: Iterable[str], key_of: KeyOf) -> dict[str, str]:
+def _by_key(files: Files, names: Iterable[str], key_of: KeyOf) -> tuple[dict[str, str], list[Finding]]:
+    """The first file of each key, and a finding for each further one."""
     result: dict[str, str] = {}
+    again: list[Finding] = []
     for name in names:
         key = key_of(name)
         if key is None:
             continue
         key = unicodedata.normalize("NFC", key)
         if key in result:
-            raise UserError(
-                f"{files.where(name)} and {files.where(result[key])} are both called {key}; remove or rename one"
-            )
-        result[key] = name
-    return result
+            other = files.where(result[key])
+            again.append(Finding(files.where(name), f"and {other} are both called {key}", "remove or rename one"))
+        else:
+            result[key] = name
+    return result, again
 
 
 def _alone(files: Files, name: str, kind: str, other: str, pattern: str) -> Finding:

@@ -77,8 +77,9 @@ class Run:
         check_batch_size(spec.train.batch_size, mesh, "config.batch_size")
         check_batch_size(spec.train.eval_batch_size, mesh, "config.train.eval_batch_size")
         dataset = build_dataset(spec.data, spec.info)
-        check_source(dataset.train, dataset.info, "checking training pictures")
-        check_source(dataset.validation, dataset.info, "checking validation pictures")
+        for split, source in (("training", dataset.train), ("validation", dataset.validation)):
+            if (line := check_source(source, dataset.info, f"checking {split} pictures")) is not None:
+                print(f"{split}: {line}", flush=True)
         train, held_out = hold_out(dataset.train, spec.data.held_out)
         dataset = kept_in_memory(dataclasses.replace(dataset, train=train), spec.data)
         return Run(spec, workdir, dataset, held_out, declare(spec.network), mesh)
