@@ -13,10 +13,11 @@ from pathlib import Path
 
 from absl import app, flags
 
-from rtseg_jax.data import DataSpec
+from rtseg_jax.data import DataSpec, dataset_info
 from rtseg_jax.data.dataset import Size
-from rtseg_jax.data.preparing import prepare
+from rtseg_jax.data.preparing import open_splits, prepare
 from rtseg_jax.data.registry import entry_of
+from rtseg_jax.data.tfds_builder import write_tfds
 from rtseg_jax.errors import UserError
 
 INTERRUPTED = 130
@@ -39,6 +40,10 @@ def run_preparation(values: flags.FlagValues) -> str:
         seed=values.seed,
     )
     size = parse_size(values.size)
+    if values.format == "tfds":
+        return _tfds(spec, Path(values.out), tuple(values.splits), size)
+    if values.format != "prepared":
+        raise UserError(f"--format is {values.format!r}; it is prepared or tfds")
     done = prepare(spec, Path(values.out), tuple(values.splits), size)
     lines = [f"skipped: {line}" for line in done.skipped]
     counts = ", ".join(f"{number} of {split}" for split, number in done.examples.items())
@@ -47,6 +52,18 @@ def run_preparation(values: flags.FlagValues) -> str:
         lines.append("Labels are resized: scores on this copy are not those of the data set's protocol.")
     lines.append(f"Read it with --config.data.name={values.dataset} --config.data.data_dir={values.out}")
     return "\n".join(lines)
+
+
+def _tfds(spec: DataSpec, out: Path, splits: tuple[str, ...], size: Size | None) -> str:
+    """Writes the same examples for other tools that read TensorFlow Datasets."""
+    if size is not None:
+        raise UserError(
+            "--size and --format=tfds do not go together; those who read a TFDS data set resize it themselves"
+        )
+    info = dataset_info(spec)
+    sources = {split: source for split, (source, _) in open_splits(spec, info, splits).items()}
+    folder = write_tfds(info, sources, out)
+    return f"{folder}: {', '.join(sources)}. Licence: {info.licence or 'your own'}.\nRead it with tfds.builder_from_directory"
 
 
 def parse_size(text: str | None) -> Size | None:
@@ -66,6 +83,9 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("out", None, "Folder for the copy; licences rarely allow to pass it on.", flag_values=values)
     flags.DEFINE_list("splits", [], "Splits to prepare; default: all that have labels.", flag_values=values)
     flags.DEFINE_string("size", None, "HEIGHT,WIDTH to resize to; default: each its own.", flag_values=values)
+    flags.DEFINE_string(
+        "format", "prepared", "prepared, to train from here; tfds, for other tools.", flag_values=values
+    )
     flags.DEFINE_string("bad", "refuse", "Files that cannot be used: refuse or skip.", flag_values=values)
     flags.DEFINE_string("ids", "", "As config.data.ids; it cannot be changed later.", flag_values=values)
     flags.DEFINE_string("pairs", "", "As config.data.pairs.", flag_values=values)

@@ -72,7 +72,7 @@ def prepare(spec: DataSpec, out: Path, splits: Sequence[str] = (), size: Size | 
     info = dataset_info(spec)
     if splits and prepared.is_prepared(out):
         splits = tuple(dict.fromkeys([*prepared.read_contents(out)["splits"], *splits]))  # none is taken away
-    opened = _open_splits(spec, info, splits)
+    opened = open_splits(spec, info, splits)
     digests = {split: _digest(spec, info, split, source, size) for split, (source, _) in opened.items()}
     with _writing(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -98,9 +98,10 @@ def prepare(spec: DataSpec, out: Path, splits: Sequence[str] = (), size: Size | 
     )
 
 
-def _open_splits(
+def open_splits(
     spec: DataSpec, info: DatasetInfo, splits: Sequence[str]
 ) -> dict[str, tuple[Source, tuple[Finding, ...]]]:
+    """The named splits with their findings; all that have labels where none is named."""
     if splits:
         return {split: open_split(spec, info, split) for split in splits}
     result = {}

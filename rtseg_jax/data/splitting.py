@@ -8,7 +8,9 @@ from rtseg_jax.errors import UserError
 
 def in_drawn_order(names: Iterable[str], seed: int) -> tuple[str, ...]:
     """Names in an order that depends on the seed; which of two comes first does not depend on the others."""
-    return tuple(sorted(names, key=lambda name: hashlib.sha256(f"{seed} {name}".encode(errors="surrogateescape")).digest()))
+    return tuple(
+        sorted(names, key=lambda name: hashlib.sha256(f"{seed} {name}".encode(errors="surrogateescape")).digest())
+    )
 
 
 def held_out(names: Sequence[str], share: float, seed: int, what: str) -> frozenset[str]:
