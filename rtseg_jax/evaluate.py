@@ -12,8 +12,10 @@ exit status of a check is 1 where it finds a mistake.
 
 import dataclasses
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from absl import app, flags, logging
@@ -32,27 +34,6 @@ from rtseg_jax.evaluation.submission import check_submission, read_expected, wri
 from rtseg_jax.inference import Segmenter, load
 from rtseg_jax.judging import Labeller, Model, judge, summary, write_judgement
 from rtseg_jax.views import Views, labeller
-
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Config that names the data; default: that of the workdir.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Workdir of a run whose fine-tuning is finished.")
-_MODEL = flags.DEFINE_string("model", None, "Exported .tflite file.")
-_COMPARE = flags.DEFINE_string("compare", None, "Another workdir or file, scored on the same pictures.")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "The pictures, where they lie elsewhere now.")
-_SPLIT = flags.DEFINE_string("split", None, "Split; default: the config's validation split, or test to submit.")
-_OUTPUT = flags.DEFINE_string("output", None, "Folder to write to; default: beside the model, its name and split.")
-_SCALES = flags.DEFINE_list("scales", ["1"], "Scales to see every picture at.")
-_FLIP = flags.DEFINE_bool("flip", False, "See mirrored pictures as well.")
-_WINDOW = flags.DEFINE_string("window", None, "HEIGHTxWIDTH that the network sees at once; default: all, resized.")
-_STRIDE = flags.DEFINE_string("stride", None, "HEIGHTxWIDTH that the window moves; default: two thirds of it.")
-_PICTURES = flags.DEFINE_integer("pictures", 8, "Worst pictures to show.", lower_bound=0)
-_THREADS = flags.DEFINE_integer("threads", None, "Threads of LiteRT; default: one per processor, up to 4.")
-_SUBMISSION = flags.DEFINE_string("submission", None, "Archive for the test server to write, in place of scores.")
-_CHECK = flags.DEFINE_string("check_submission", None, "Archive, or folder to be packed, to check.")
-_DATASET = flags.DEFINE_enum("dataset", None, list(SERVERS), "Whose test server it is for.")
-_EXPECTED = flags.DEFINE_string("expected", None, "List or folder of the test pictures; default: their number counts.")
-_COMPETITION = flags.DEFINE_enum(
-    "competition", "comp6", ["comp5", "comp6"], "Of VOC: comp5 where nothing but VOC was trained on."
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +85,7 @@ def submit(request: Request, archive: Path, server: Server) -> str:
     """Labels a test set for its server and returns what to print."""
     label = labeller(_segmenter(request.model, request), request.views)
     raw_ids = [_raw_id(request.info, index, server) for index in range(request.info.num_classes)]
-    pictures = _pictures(request)
+    pictures = _Pictures(request)
     number = write_submission(archive, server, _labelled(pictures, label), raw_ids, request.info.palette)
     return f"{archive}: {number} predictions for {server.title}, checked"
 
@@ -114,7 +95,7 @@ def check(archive: Path, server: Server, expected: Path | None) -> list[str]:
     return check_submission(archive, server, read_expected(expected, server) if expected else None)
 
 
-class _pictures:
+class _Pictures:
     """Names and pictures of what is to be submitted: a test set without labels, or a split with them."""
 
     def __init__(self, request: Request):
@@ -132,7 +113,7 @@ class _pictures:
                 yield describe_example(self._source, index).name, self._source[index]["image"]
 
 
-def _labelled(pictures: _pictures, label: Labeller) -> Iterator[tuple[str, UInt8[np.ndarray, "h w"]]]:
+def _labelled(pictures: _Pictures, label: Labeller) -> Iterator[tuple[str, UInt8[np.ndarray, "h w"]]]:
     console = Console(file=sys.stderr)
     for name, picture in track(pictures, "labelling", console=console, disable=not console.is_terminal):
         yield name, label(picture)
@@ -178,34 +159,33 @@ def _names(paths: list[Path]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(path) for path in paths]
 
 
-def _request() -> Request:
-    if bool(_MODEL.value) == bool(_WORKDIR.value):
+def _request(values: flags.FlagValues) -> Request:
+    if bool(values.model) == bool(values.workdir):
         raise UserError("name either a file with --model or a run with --workdir")
-    model = Path(_MODEL.value or _WORKDIR.value or "")
-    data, info = _data(model)
-    if _DATA_DIR.value:
-        data = dataclasses.replace(data, data_dir=_DATA_DIR.value)
-    split = _SPLIT.value or ("test" if _SUBMISSION.value else data.validation_split)
+    model = Path(values.model or values.workdir or "")
+    if not model.exists() or (values.workdir and not model.is_dir()):
+        raise UserError(f"{model}: no such {'folder' if values.workdir else 'file'}")
+    data, info = _data(model, values)
+    split = values.split or ("test" if values.submission else data.validation_split)
     folder = model / "evaluation" if model.is_dir() else model.with_name(f"{model.stem}_evaluation")
     return Request(
         model,
-        Path(_COMPARE.value) if _COMPARE.value else None,
+        Path(values.compare) if values.compare else None,
         data,
         info,
         split,
-        Views(_numbers(_SCALES.value), _FLIP.value, _size("window", _WINDOW.value), _size("stride", _STRIDE.value)),
-        Path(_OUTPUT.value) if _OUTPUT.value else folder / split,
-        _PICTURES.value,
-        _THREADS.value,
+        Views(_numbers(values.scales), values.flip, _size("window", values.window), _size("stride", values.stride)),
+        Path(values.output) if values.output else folder / split,
+        values.pictures,
+        values.threads,
     )
 
 
-def _data(model: Path) -> tuple[DataSpec, DatasetInfo]:
+def _data(model: Path, values: flags.FlagValues) -> tuple[DataSpec, DatasetInfo]:
     """Of the config that is named, or of the run."""
-    if _CONFIG.value is not None:
-        spec = data_spec(_CONFIG.value)
-        if _DATA_DIR.value:
-            spec = dataclasses.replace(spec, data_dir=_DATA_DIR.value)
+    place = {"data_dir": values.data_dir} if values.data_dir else {}
+    if values.config is not None:
+        spec = dataclasses.replace(data_spec(values.config), **place)
         return spec, dataset_info(spec)
     if not model.is_dir():
         raise UserError("--config is missing: a file does not say which data to score it on; as configs/camvid.py")
@@ -213,7 +193,7 @@ def _data(model: Path) -> tuple[DataSpec, DatasetInfo]:
     from rtseg_jax.training.workdir import Workdir  # noqa: PLC0415
 
     recorded = read_spec(Workdir(model))
-    return recorded.data, recorded.info
+    return dataclasses.replace(recorded.data, **place), recorded.info
 
 
 def _numbers(texts: list[str]) -> tuple[float, ...]:
@@ -233,22 +213,23 @@ def _size(flag: str, text: str | None) -> tuple[int, int] | None:
     return height, width
 
 
-def _server(dataset: str) -> Server:
+def _server(dataset: str, competition: str) -> Server:
     server = server_of(dataset)
-    return dataclasses.replace(server, own_folder=server.own_folder.replace("comp6", _COMPETITION.value))
+    return dataclasses.replace(server, own_folder=server.own_folder.replace("comp6", competition))
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
     """Command line; errors that a user can act on are one line."""
     logging.set_verbosity(logging.WARNING)
     try:
         if len(arguments) > 1:
             raise UserError(f"what is {arguments[1]!r}? everything is given as --FLAG=VALUE")
-        if _CHECK.value:
-            sys.exit(_report_check(Path(_CHECK.value)))
-        request = _request()
-        if _SUBMISSION.value:
-            print(submit(request, Path(_SUBMISSION.value), _server(_DATASET.value or request.info.name)))
+        if values.check_submission:
+            sys.exit(_report_check(values))
+        request = _request(values)
+        if values.submission:
+            server = _server(values.dataset or request.info.name, values.competition)
+            print(submit(request, Path(values.submission), server))
         else:
             print(evaluate(request))
     except UserError as error:
@@ -256,19 +237,46 @@ def main(arguments: list[str]) -> None:
         sys.exit(2)
 
 
-def _report_check(archive: Path) -> int:
+def _report_check(values: flags.FlagValues) -> int:
     """Prints what a check finds, and gives the exit status."""
-    if not _DATASET.value:
+    if not values.dataset:
         raise UserError(f"--dataset is missing: whose server is it for? one of {', '.join(SERVERS)}")
-    mistakes = check(archive, _server(_DATASET.value), Path(_EXPECTED.value) if _EXPECTED.value else None)
+    archive, expected = Path(values.check_submission), Path(values.expected) if values.expected else None
+    mistakes = check(archive, _server(values.dataset, values.competition), expected)
     print("\n".join(mistakes) if mistakes else f"{archive}: nothing wrong found")
     return 1 if mistakes else 0
 
 
+def define_flags(values: flags.FlagValues) -> flags.FlagHolder[Any]:
+    """Defines the flags when the command starts, and returns that of the config."""
+    text, number = partial(flags.DEFINE_string, flag_values=values), partial(flags.DEFINE_integer, flag_values=values)
+    text("workdir", None, "Workdir of a run whose fine-tuning is finished.")
+    text("model", None, "Exported .tflite file.")
+    text("compare", None, "Another workdir or file, scored on the same pictures.")
+    text("data_dir", None, "The pictures, where they lie elsewhere now.")
+    text("split", None, "Split; default: the config's validation split, or test to submit.")
+    text("output", None, "Folder to write to; default: beside the model, its name and split.")
+    flags.DEFINE_list("scales", ["1"], "Scales to see every picture at.", flag_values=values)
+    flags.DEFINE_bool("flip", False, "See mirrored pictures as well.", flag_values=values)
+    text("window", None, "HEIGHTxWIDTH that the network sees at once; default: the whole picture, resized.")
+    text("stride", None, "HEIGHTxWIDTH that the window moves; default: two thirds of it.")
+    number("pictures", 8, "Worst pictures to show.", lower_bound=0)
+    number("threads", None, "Threads of LiteRT; default: one per processor, up to 4.")
+    text("submission", None, "Archive for the test server to write, in place of scores.")
+    text("check_submission", None, "Archive, or folder to be packed, to check.")
+    text("expected", None, "List or folder of the test pictures; default: their number counts.")
+    choice = partial(flags.DEFINE_enum, flag_values=values)
+    choice("dataset", None, list(SERVERS), "Whose test server it is for; default: that of the data.")
+    choice("competition", "comp6", ["comp5", "comp6"], "Of VOC: comp5 where nothing but VOC was trained on.")
+    help_text = "Config that names the data; default: that of the workdir."
+    return config_flags.DEFINE_config_file("config", None, help_text, flag_values=values)
+
+
 def run() -> None:
     """Starts absl; wrong flags and configs are one line."""
+    config = define_flags(flags.FLAGS)
     try:
-        app.run(main, flags_parser=lambda arguments: parse_flags(arguments, _CONFIG))
+        app.run(main, flags_parser=lambda arguments: parse_flags(arguments, config))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -118,9 +118,10 @@ def summary(judgements: Sequence[Judgement]) -> str:
         lines = [str(first.scores), f"boundary IoU (band of {RATIO:g} of the diagonal): {_percent(first.boundary[0])}"]
     else:
         lines = _side_by_side(judgements)
-    for judgement in judgements:
-        lines += ["", f"which mIoU this is ({judgement.model.name}):"]
-        lines += [f"  {name}: {text}" for name, text in judgement.model.protocol.items()]
+    lines += ["", "Which mIoU this is:"]
+    for name, text in first.model.protocol.items():
+        texts = [judgement.model.protocol[name] for judgement in judgements]
+        lines += [f"  {name}: {text}"] if len(set(texts)) == 1 else [f"  {name}: A {texts[0]}; B {texts[1]}"]
     return "\n".join(lines)
 
 

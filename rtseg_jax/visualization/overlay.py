@@ -62,8 +62,8 @@ def difference_picture(
     }
     scale = math.ceil(PANEL_WIDTH / image.shape[1])
     row = _titled_row({title: _enlarge(panel, scale) for title, panel in panels.items()})
-    both = np.concatenate([first, second])
-    entries = legend_entries(truth, both, class_names, palette)
+    occurring = np.concatenate([truth, truth]), np.concatenate([first, second])
+    entries = legend_entries(*occurring, class_names, palette)
     shares = [100 * part.sum() / max(1, (truth != IGNORE).sum()) for part in difference(truth, first, second)]
     texts = (f"only {names[0]} right", f"only {names[1]} right", "both wrong")
     colors = (FIRST_COLOR, SECOND_COLOR, WRONG_COLOR)
