@@ -147,8 +147,8 @@ def write_judgement(folder: Path, judgements: Sequence[Judgement], source: Sourc
         write_whole(folder / f"{prefix}confusion.png", partial(figure.savefig, format="png"))
     order = worst_first(judgements)
     write_text(folder / "pictures.csv", pictures_csv(judgements, source, order))
-    for old in folder.glob("worst_*.png"):
-        old.unlink()
+    for old in (*folder.glob("worst_*.png"), *(folder.glob("other_*") if len(judgements) == 1 else ())):
+        old.unlink()  # of an earlier evaluation
     for place, index in enumerate(order[:pictures]):
         picture = _picture(judgements, source[int(index)])
         name = re.sub(r"[^A-Za-z0-9._-]+", "_", describe_example(source, int(index)).name)

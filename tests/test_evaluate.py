@@ -117,7 +117,8 @@ def test_scores_are_those_of_sklearn_and_say_which_they_are(tmp_path, models):
 
 def test_worst_pictures_come_first_with_overlays(tmp_path, models):
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "worst_000_of_before.png").touch()
+    for name in ("worst_000_of_before.png", "other_confusion.csv"):
+        (tmp_path / "out" / name).touch()
     evaluate.evaluate(request(tmp_path))
     lines = rows(tmp_path / "out" / "pictures.csv")
     assert lines[0] == ["index", "name", "miou", "pixel_accuracy"]
