@@ -12,7 +12,7 @@ from absl import flags
 from PIL import Image
 
 from rtseg_jax import evaluate
-from rtseg_jax.data import CITYSCAPES, DatasetInfo, DataSpec
+from rtseg_jax.data import ADE20K, CITYSCAPES, KITTI, VOC2012, DatasetInfo, DataSpec
 from rtseg_jax.data.dataset import Description
 from rtseg_jax.errors import UserError
 from rtseg_jax.evaluate import Request
@@ -197,6 +197,18 @@ def test_a_test_set_of_cityscapes_is_submitted(tmp_path, monkeypatch):
     merged = dataclasses.replace(CITYSCAPES, labels=CITYSCAPES.labels.changed({i: i // 2 for i in range(19)}))
     with pytest.raises(UserError, match="'road' stands for 2 ids of the server of Cityscapes"):
         evaluate.submit(dataclasses.replace(wanted, info=merged), archive, server)
+
+
+LABEL_IDS = [7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33]
+
+
+@pytest.mark.parametrize(
+    ("info", "expected"),
+    [(CITYSCAPES, LABEL_IDS), (KITTI, LABEL_IDS), (ADE20K, range(1, 151)), (VOC2012, range(21))],
+)
+def test_every_class_has_the_id_that_its_server_knows(info, expected):
+    server = evaluate.server_of(info.name)
+    assert [evaluate._raw_id(info, index, server) for index in range(info.num_classes)] == list(expected)
 
 
 def command(*arguments):
