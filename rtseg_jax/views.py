@@ -44,6 +44,8 @@ class Views:
             raise UserError(f"--scales is {self.scales}: scales are positive, as 0.75,1,1.25")
         if self.stride and (not self.window or min(self.stride) < 1):
             raise UserError(f"--stride is {self.stride}: it is how far a --window moves, at least a pixel")
+        if self.stride and self.window and (self.stride[0] > self.window[0] or self.stride[1] > self.window[1]):
+            raise UserError(f"--stride is {self.stride}, more than the --window {self.window}: it would leave gaps")
         if self.window and min(self.window) < 1:
             raise UserError(f"--window is {self.window}: its sides are at least a pixel")
 

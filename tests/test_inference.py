@@ -1,5 +1,6 @@
 """Files and workdirs as functions of pictures: against each other, against the evaluation, and by hand."""
 
+import json
 import os
 import subprocess
 import sys
@@ -16,12 +17,14 @@ from segmenting import EXPORTS, MODEL, SIZE, metadata, random_variables, write_w
 from rtseg_jax import inference
 from rtseg_jax.data import SYNTHETIC_STREETS, DataSpec, build_dataset, evaluation_batches
 from rtseg_jax.errors import UserError
+from rtseg_jax.evaluate import Request, evaluate
 from rtseg_jax.evaluation.upsampling import label_map
 from rtseg_jax.export.metadata import attach_metadata
 from rtseg_jax.export.spec import ExportSpec
 from rtseg_jax.inference import Segmenter, check_image, from_logits, load
 from rtseg_jax.training.run import zero_variables
 from rtseg_jax.training.step import normalize
+from rtseg_jax.views import Views
 
 STREETS = DataSpec("synthetic_streets", eval_size=SIZE, base_size=(77, 131), num_train=1, num_validation=1)
 
@@ -79,6 +82,19 @@ def test_a_class_map_is_resized_by_nearest(exported, segment, street):
     picture = np.repeat(np.repeat(street["image"][: SIZE[0], : SIZE[1]], 3, axis=0), 3, axis=1)  # its centres are whole
     expected = np.repeat(np.repeat(segment(picture[1::3, 1::3]), 3, axis=0), 3, axis=1)
     assert agreement(load(exported / "class_map.tflite")(picture), expected) > 0.999
+
+
+@pytest.mark.xdist_group("segmenters")
+def test_a_file_and_its_workdir_are_scored_alike(exported, tmp_path):
+    request = Request(
+        exported, exported / "logits.tflite", STREETS, SYNTHETIC_STREETS, "validation", Views(), tmp_path, pictures=0
+    )
+    assert "B = logits.tflite" in evaluate(request)
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    first, second = scores["scores"], scores["other"]["scores"]
+    assert first["iou"].keys() == second["iou"].keys()
+    assert first["miou"] == pytest.approx(second["miou"], abs=1e-3)
+    assert first["pixel_accuracy"] == pytest.approx(second["pixel_accuracy"], abs=1e-3)
 
 
 @pytest.mark.xdist_group("segmenters")

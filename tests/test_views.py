@@ -128,6 +128,7 @@ def test_softmax():
         (lambda: Views(stride=(4, 4)), "how far a --window moves"),
         (lambda: Views(window=(4, 4), stride=(0, 4)), "at least a pixel"),
         (lambda: Views(window=(0, 4)), "at least a pixel"),
+        (lambda: Views(window=(4, 8), stride=(4, 9)), "would leave gaps"),
         (lambda: labeller(segmenter(finish=from_classes), Views(flip=True)), "answers with classes"),
         (lambda: labeller(segmenter(size=(64, 96), any_size=False), Views(scales=(2.0,))), "of this file is 64x96"),
         (lambda: labeller(segmenter(any_size=False), Views(window=(8, 8))), "cannot take 8x8"),

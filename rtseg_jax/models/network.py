@@ -9,7 +9,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from rtseg_jax import architecture as declaration
-from rtseg_jax.architecture import Block, Mixed
+from rtseg_jax.architecture import Block, Mixed, graph
 from rtseg_jax.models.convolution import Lowering
 from rtseg_jax.models.operators import Context, Map, apply_op
 
@@ -46,7 +46,10 @@ class BlockModule(nn.Module):
         context = Context(masks, train, self.dtype, self.lowering)
         values = dict(zip(self.block.inputs, inputs, strict=True))
         for op in self.block.ops:
-            values[op.output] = apply_op(op, [values[tensor] for tensor in op.inputs], context)
+            read = [values[tensor] for tensor in op.inputs]
+            if isinstance(op, graph.Resize) and op.output == self.block.output:
+                read[0] = read[0].astype(jnp.float32)  # a head's logits: what is interpolated next is compared
+            values[op.output] = apply_op(op, read, context)
         return values[self.block.output]
 
 

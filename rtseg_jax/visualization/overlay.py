@@ -15,6 +15,7 @@ PANEL_WIDTH = 480  # smaller inputs are enlarged by a whole factor to at least t
 OPACITY = 0.6
 WRONG_COLOR = (230, 30, 30)
 INK, FAINT_INK, PAPER = (20, 20, 20), (110, 110, 110), (255, 255, 255)
+FIRST_COLOR, SECOND_COLOR = (40, 110, 220), (250, 150, 20)
 
 
 def comparison_picture(
@@ -41,6 +42,57 @@ def comparison_picture(
     scale = math.ceil(PANEL_WIDTH / image.shape[1])
     row = _titled_row({title: _enlarge(panel, scale) for title, panel in panels.items()})
     return _stack(row, _legend(legend_entries(truth, prediction, class_names, palette), row.width, _text_size(row)))
+
+
+def difference_picture(
+    image: UInt8[np.ndarray, "h w 3"],
+    truth: Integer[np.ndarray, "h w"],
+    predictions: tuple[Integer[np.ndarray, "h w"], Integer[np.ndarray, "h w"]],
+    names: tuple[str, str],
+    class_names: Sequence[str],
+    palette: Palette,
+) -> Image.Image:
+    """Image | truth | both predictions | where they differ in being right, above a legend."""
+    first, second = predictions
+    panels = {
+        "image": image,
+        "truth": blend(image, truth, palette),
+        names[0]: blend(image, first, palette),
+        names[1]: blend(image, second, palette),
+        "difference": difference_map(image, truth, first, second),
+    }
+    scale = math.ceil(PANEL_WIDTH / image.shape[1])
+    row = _titled_row({title: _enlarge(panel, scale) for title, panel in panels.items()})
+    occurring = np.concatenate([truth, truth]), np.concatenate([first, second])
+    entries = legend_entries(*occurring, class_names, palette)
+    shares = [100 * part.sum() / max(1, (truth != IGNORE).sum()) for part in difference(truth, first, second)]
+    texts = (f"only {names[0]} right", f"only {names[1]} right", "both wrong")
+    colors = (FIRST_COLOR, SECOND_COLOR, WRONG_COLOR)
+    entries += [(f"{text}: {share:.1f} %", color) for text, share, color in zip(texts, shares, colors, strict=True)]
+    return _stack(row, _legend(entries, row.width, _text_size(row)))
+
+
+def difference(
+    truth: Integer[np.ndarray, "h w"], first: Integer[np.ndarray, "h w"], second: Integer[np.ndarray, "h w"]
+) -> tuple[Bool[np.ndarray, "h w"], Bool[np.ndarray, "h w"], Bool[np.ndarray, "h w"]]:
+    """Labelled pixels that only the first has right, only the second, and neither."""
+    wrong, also_wrong = wrong_pixels(truth, first), wrong_pixels(truth, second)
+    return also_wrong & ~wrong, wrong & ~also_wrong, wrong & also_wrong
+
+
+def difference_map(
+    image: UInt8[np.ndarray, "h w 3"],
+    truth: Integer[np.ndarray, "h w"],
+    first: Integer[np.ndarray, "h w"],
+    second: Integer[np.ndarray, "h w"],
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The image in pale grey: blue where only the first is right, orange where only the second, red where neither."""
+    grey = np.repeat(image.mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2)
+    tint = np.where((truth != IGNORE)[..., None], PAPER, VOID_COLOR).astype(np.uint8)
+    result, colors = _mix(grey, tint), (FIRST_COLOR, SECOND_COLOR, WRONG_COLOR)
+    for part, color in zip(difference(truth, first, second), colors, strict=True):
+        result[part] = _mix(grey, np.broadcast_to(np.array(color, np.uint8), grey.shape), 0.85)[part]
+    return result
 
 
 def blend(

@@ -25,6 +25,8 @@ def test_two_pictures_have_three_sets():
     assert found.value == pytest.approx(2 / 3)
     assert (found.low, found.high) == (0, 1)  # each end has a quarter, more than the 2.5 % cut off
     assert found.first_better == pytest.approx(0.75 + 0.25 / 2, abs=0.03)
+    wide = paired_difference(first, second, resamples=4000, confidence=0.6)  # from 20 % to 80 %: just the ends still
+    assert (wide.low, wide.high) == (0, 1)
     narrow = paired_difference(first, second, resamples=4000, confidence=0.4)  # from 30 % to 70 %: the mixed sets
     assert (narrow.low, narrow.high) == pytest.approx((2 / 3, 2 / 3))
 

@@ -1,5 +1,6 @@
 """Whole networks: sizes, dtypes, samples of the supernet, auxiliary heads, train mode."""
 
+import dataclasses
 import functools
 
 import jax
@@ -9,6 +10,7 @@ import pytest
 
 from rtseg_jax.architecture import NetworkSpec, declare
 from rtseg_jax.models import Architecture, SegmentationNetwork
+from rtseg_jax.models.network import BlockModule
 
 NETWORK = declare(
     NetworkSpec(3, width=0.05, segment_blocks=(1, 0, 0), expansion=1, mlp_ratio=1, head_width=8, auxiliary_channels=8)
@@ -76,6 +78,22 @@ def test_logits_have_the_size_of_the_image_in_float32(size, dtype):
     for head in (outputs["logits"], *outputs["auxiliary"]):
         assert head.shape == (2, *size, 3)
         assert head.dtype == jnp.float32
+
+
+def test_logits_are_enlarged_in_float32_whatever_the_dtype():
+    head = NETWORK.blocks[-1]
+    low = dataclasses.replace(head, ops=head.ops[:-1])
+    values = {
+        tensor: jax.random.normal(jax.random.key(0), (1, *tensor.size((32, 64)), tensor.channels), jnp.bfloat16)
+        for tensor in head.inputs
+    }
+    module, before = (BlockModule(block, jnp.bfloat16, "native") for block in (head, low))
+    weights = module.init(jax.random.key(0), list(values.values()), None, train=False)
+    small = before.apply(weights, [values[tensor] for tensor in low.inputs], None, train=False)
+    assert small.dtype == jnp.bfloat16
+    expected = jax.image.resize(small.astype(jnp.float32), (1, 32, 64, 3), "bilinear", antialias=False)
+    found = module.apply(weights, list(values.values()), None, train=False)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_parameters_do_not_depend_on_size_or_compute_dtype():

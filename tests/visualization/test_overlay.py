@@ -5,6 +5,9 @@ from rtseg_jax.visualization.overlay import (
     LegendEntry,
     blend,
     comparison_picture,
+    difference,
+    difference_map,
+    difference_picture,
     error_map,
     legend_entries,
     wrong_pixels,
@@ -110,3 +113,27 @@ def test_comparison_of_an_all_void_picture():
     image, truth = np.full((32, 480, 3), 90, np.uint8), np.full((32, 480), 255)
     picture = comparison_picture(image, truth, np.zeros((32, 480), int), NAMES, PALETTE)
     assert (0, 0, 0) in colors_below(picture, 64)
+
+
+def test_a_difference_says_who_is_right_where():
+    truth = np.array([[0, 1, 2, 3, 255]], np.uint8)
+    first, second = np.array([[0, 1, 0, 0, 0]], np.uint8), np.array([[0, 0, 2, 1, 1]], np.uint8)
+    only_first, only_second, neither = difference(truth, first, second)
+    np.testing.assert_array_equal(only_first, [[False, True, False, False, False]])
+    np.testing.assert_array_equal(only_second, [[False, False, True, False, False]])
+    np.testing.assert_array_equal(neither, [[False, False, False, True, False]])
+    image = np.full((1, 5, 3), 100, np.uint8)
+    both, blue, orange, red, void = difference_map(image, truth, first, second)[0].astype(int).tolist()
+    assert both == [193] * 3  # 0.4 · 100 + 0.6 · 255
+    assert void == [40] * 3
+    assert blue[2] > blue[0] + 100
+    assert orange[0] > orange[2] + 100 > red[2]
+    assert red[0] > red[1] + 100
+
+
+def test_a_difference_picture_has_five_panels_of_the_same_size():
+    image, truth = np.full((9, 480, 3), 100, np.uint8), np.zeros((9, 480), np.uint8)
+    picture = difference_picture(image, truth, (truth, truth + 1), ("one", "other"), NAMES, PALETTE)
+    row = comparison_picture(image, truth, truth, NAMES, PALETTE)
+    assert picture.width - row.width >= 480  # five panels beside four
+    assert np.asarray(picture).reshape(-1, 3).tolist().count([40, 110, 220]) > 0  # the legend's blue
