@@ -63,7 +63,8 @@ def _tfds(spec: DataSpec, out: Path, splits: tuple[str, ...], size: Size | None)
     info = dataset_info(spec)
     sources = {split: source for split, (source, _) in open_splits(spec, info, splits).items()}
     folder = write_tfds(info, sources, out)
-    return f"{folder}: {', '.join(sources)}. Licence: {info.licence or 'your own'}.\nRead it with tfds.builder_from_directory"
+    licence = f"Licence: {info.licence or 'your own'}."
+    return f"{folder}: {', '.join(sources)}. {licence}\nRead it with tfds.builder_from_directory"
 
 
 def parse_size(text: str | None) -> Size | None:

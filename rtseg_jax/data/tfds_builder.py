@@ -1,8 +1,8 @@
 """A TensorFlow Datasets builder over any data set of the registry: for those whose other tools read TFDS.
 
-Its own `cityscapes` has raw ids without names and void test labels, its `scene_parse150` is not ADE20K's 150 classes, and
-its `voc` has no masks; this one writes what the readers here read. Training does not need it: `prepared` is faster to
-read. Writing imports TensorFlow; reading back with `as_data_source` does not.
+TFDS's own `cityscapes` has raw ids without names and void test labels, its `scene_parse150` is not ADE20K's 150 classes,
+and its `voc` has no masks; this one writes what the readers here read. Training does not need it: `prepared` is faster.
+Writing imports TensorFlow; reading back with `as_data_source` does not.
 """
 
 from collections.abc import Iterator, Mapping
