@@ -5,7 +5,8 @@ import math
 import jax
 import pytest
 
-from rtseg_jax.architecture import Group, NetworkSpec, Tensor, counts, declare, graph
+from rtseg_jax.architecture import Group, NetworkSpec, Tensor, counts, declare, graph, operators
+from rtseg_jax.architecture.extents import Strided
 from rtseg_jax.config import base_config, run_spec
 from rtseg_jax.describe import allowed_widths, describe, groups_by_part, search_space_log10, training_elements
 
@@ -79,13 +80,15 @@ def test_parts_own_every_searched_group_once():
 
 
 def test_kept_elements_by_hand():
-    image = Tensor("image", (Group("image", 3, searched=False),), 1)
-    conv = Tensor("conv", (Group("conv", 8),), 2)
-    heads = Tensor("heads", (Group("heads", 2, 4),), 2)
+    image = Tensor("image", (Group("image", 3, searched=False),), Strided(1))
+    conv = Tensor("conv", (Group("conv", 8),), Strided(2))
+    heads = Tensor("heads", (Group("heads", 2, 4),), Strided(2))
     ops = (
-        graph.Conv("conv", (image,), conv, 3, 2, activation="relu"),  # 2 · (4 · 6 · 8), before and after batch norm
-        graph.Conv("query", (conv,), heads, 1, bias=True, norm=False),  # 4 · 6 · 8
-        graph.Attention("attention", (heads, heads, heads), heads),  # 4 · 6 · 8, and 24² weights for two heads
+        operators.Conv(
+            "conv", (image,), conv, (3, 3), 2, activation="relu"
+        ),  # 2 · (4 · 6 · 8), before and after batch norm
+        operators.Conv("query", (conv,), heads, (1, 1), bias=True, norm=False),  # 4 · 6 · 8
+        operators.Attention("attention", (heads, heads, heads), heads),  # 4 · 6 · 8, and 24² weights for two heads
     )
     network = graph.Network(image, (graph.Block("block", "mhsa", "segment", ops),), ())
     assert training_elements(network, (8, 12)) == 2 * 192 + 192 + 192 + 2 * 24**2

@@ -1,6 +1,7 @@
 """The declaration of a network as plain data, and everything that can be said of it without weights."""
 
 from rtseg_jax.architecture.arch_spec import MIXED, PATHS, ArchSpec, live_groups
+from rtseg_jax.architecture.builder import Builder
 from rtseg_jax.architecture.declare import declare, declare_spec
 from rtseg_jax.architecture.graph import Block, Group, Mixed, Network, Tensor
 from rtseg_jax.architecture.network_spec import NetworkSpec
@@ -10,6 +11,7 @@ __all__ = [
     "PATHS",
     "ArchSpec",
     "Block",
+    "Builder",
     "Group",
     "Mixed",
     "Network",

@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rtseg_jax.architecture.graph import Group, Network
+from rtseg_jax.architecture.graph import MIXED, Group, Network
 from rtseg_jax.architecture.network_spec import NetworkSpec
 from rtseg_jax.errors import UserError
 from rtseg_jax.files import write_json
 
 PATHS = ("skip", "lir", "mhsa")
-MIXED = "mixed"  # both operators, averaged: the supernet itself
 
 
 @dataclasses.dataclass(frozen=True)

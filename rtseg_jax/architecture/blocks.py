@@ -1,69 +1,9 @@
 """The building blocks, declared operator by operator."""
 
-from collections.abc import Callable
 from typing import Any
 
-from rtseg_jax.architecture import graph
-from rtseg_jax.architecture.graph import Activation, Block, Group, Op, Tensor
-
-GroupFactory = Callable[..., Group]
-
-
-class Builder:
-    """Collects the operators of one block; its methods mirror the operators of `graph`."""
-
-    def __init__(self, name: str, kind: str, part: str, group: GroupFactory):
-        self.name, self.kind, self.part = name, kind, part
-        self._group = group
-        self._ops: list[Op] = []
-
-    def group(self, name: str, size: int, unit: int = 1) -> Group:
-        """A channel group that belongs to this block alone."""
-        return self._group(f"{self.name}.{name}", size, unit)
-
-    def add(self, op: type[Op], name: str, inputs: tuple[Tensor, ...], like: Tensor, /, **settings: Any) -> Tensor:
-        """Appends an operator whose output has the groups and the stride of `like`."""
-        output = Tensor(f"{self.name}.{name}", like.groups, like.stride)
-        self._ops.append(op(name, inputs, output, **settings))
-        return output
-
-    def conv(
-        self,
-        name: str,
-        x: Tensor,
-        out: Group | None = None,
-        *,
-        kernel: int = 3,
-        stride: int = 1,
-        bias: bool = False,
-        norm: bool = True,
-        activation: Activation = None,
-    ) -> Tensor:
-        """Convolution to the channels of `out`; depthwise within the channels of `x` where `out` is None."""
-        groups = x.groups if out is None else (out,)
-        like = Tensor("", groups, x.stride * stride)
-        settings: dict[str, Any] = {
-            "kernel": kernel,
-            "stride": stride,
-            "bias": bias,
-            "norm": norm,
-            "activation": activation,
-        }
-        return self.add(graph.Conv, name, (x,), like, depthwise=out is None, **settings)
-
-    def multiply_channels(self, name: str, x: Tensor, out: Group, stride: int, activation: Activation) -> Tensor:
-        """Depthwise 3×3 convolution with several outputs per channel: the grouped expansion of BiSeNetV2."""
-        like = Tensor("", (out,), x.stride * stride)
-        settings: dict[str, Any] = {"kernel": 3, "stride": stride, "depthwise": True, "activation": activation}
-        return self.add(graph.Conv, name, (x,), like, **settings)
-
-    def sum(self, name: str, *inputs: Tensor, activation: Activation = None) -> Tensor:
-        """Element-wise sum."""
-        return self.add(graph.Add, name, inputs, inputs[0], activation=activation)
-
-    def build(self) -> Block:
-        """The finished block."""
-        return Block(self.name, self.kind, self.part, tuple(self._ops))
+from rtseg_jax.architecture.builder import Builder
+from rtseg_jax.architecture.graph import Block, Group, Tensor
 
 
 def conv_block(b: Builder, x: Tensor, out: Group, stride: int) -> Block:
@@ -77,8 +17,8 @@ def stem_block(b: Builder, image: Tensor, channels: int, left: int) -> Block:
     x = b.conv("conv", image, b.group("conv", channels), stride=2, activation="relu")
     y = b.conv("left_1", x, b.group("left_1", left), kernel=1, activation="relu")
     y = b.conv("left_2", y, b.group("left_2", channels), stride=2, activation="relu")
-    z = b.add(graph.Pool, "right", (x,), Tensor("", x.groups, 4), kind="max")
-    both = b.add(graph.Concat, "concat", (y, z), Tensor("", y.groups + z.groups, 4))
+    z = b.pool("right", x, "max")
+    both = b.concat("concat", y, z)
     b.conv("fuse", both, b.group("fuse", channels), activation="relu")
     return b.build()
 
@@ -140,22 +80,22 @@ def mhsa_block(b: Builder, x: Tensor, *, patch: int, tokens: int, heads: int, he
     head_group = b.group("heads", heads, head_width)
     token: dict[str, Any] = {"kernel": 1, "bias": True, "norm": False}
     t = b.conv("embed", x, stream, kernel=patch, stride=patch, bias=True, norm=False)
-    y = b.add(graph.LayerNorm, "norm_1", (t,), t)
-    qkv = tuple(b.conv(name, y, head_group, **token) for name in ("query", "key", "value"))
-    y = b.add(graph.Attention, "attention", qkv, qkv[0])
+    y = b.layer_norm("norm_1", t)
+    query, key, value = (b.conv(name, y, head_group, **token) for name in ("query", "key", "value"))
+    y = b.attention("attention", query, key, value)
     t = b.sum("sum_1", t, b.conv("project", y, stream, **token))
-    y = b.add(graph.LayerNorm, "norm_2", (t,), t)
+    y = b.layer_norm("norm_2", t)
     y = b.conv("mlp_1", y, b.group("hidden", hidden), activation="gelu", **token)
     t = b.sum("sum_2", t, b.conv("mlp_2", y, stream, **token))
-    y = b.add(graph.ConvTranspose, "depatch", (t, x), Tensor("", (stage,), x.stride), stride=patch)
+    y = b.transpose("depatch", t, stage, kernel=patch, stride=patch, like=x)
     b.sum("sum", x, y)
     return b.build()
 
 
 def context_block(b: Builder, x: Tensor, out: Group) -> Block:
     """Context embedding: the normalized global mean, mixed and added to every pixel, then a convolution."""
-    y = b.add(graph.GlobalMean, "mean", (x,), Tensor("", x.groups, 0))
-    y = b.add(graph.BatchNorm, "mean_norm", (y,), y)
+    y = b.mean("mean", x)
+    y = b.norm("mean_norm", y)
     y = b.conv("mix", y, x.groups[0], kernel=1, activation="relu")
     y = b.sum("sum", x, y)
     b.conv("conv", y, out, activation="relu")
@@ -167,14 +107,14 @@ def aggregation_block(b: Builder, detail: Tensor, segment: Tensor, joint: Group,
     left = b.conv("detail_depthwise", detail)
     left = b.conv("detail_project", left, joint, kernel=1, norm=False)
     coarse = b.conv("detail_down", detail, joint, stride=2)
-    coarse = b.add(graph.Pool, "detail_pool", (coarse,), Tensor("", (joint,), coarse.stride * 2), kind="average")
+    coarse = b.pool("detail_pool", coarse, "average")
     fine_gate = b.conv("segment_conv", segment, joint)
-    fine_gate = b.add(graph.Resize, "segment_up", (fine_gate, left), left)
+    fine_gate = b.resize("segment_up", fine_gate, left)
     gate = b.conv("segment_depthwise", segment)
     gate = b.conv("segment_project", gate, joint, kernel=1, norm=False)
-    left = b.add(graph.Gate, "detail_gated", (left, fine_gate), left)
-    right = b.add(graph.Gate, "segment_gated", (coarse, gate), coarse)
-    right = b.add(graph.Resize, "gated_up", (right, left), left)
+    left = b.gate("detail_gated", left, fine_gate)
+    right = b.gate("segment_gated", coarse, gate)
+    right = b.resize("gated_up", right, left)
     both = b.sum("sum", left, right)
     b.conv("conv", both, out, activation="relu")
     return b.build()
@@ -183,8 +123,7 @@ def aggregation_block(b: Builder, detail: Tensor, segment: Tensor, joint: Group,
 def head_block(b: Builder, x: Tensor, image: Tensor, hidden: Group, classes: Group, dropout: float) -> Block:
     """Convolution, classifier, and upsampling of the logits to the size of the image."""
     y = b.conv("conv", x, hidden, activation="relu")
-    if dropout > 0:
-        y = b.add(graph.Dropout, "dropout", (y,), y, rate=dropout)
+    y = b.dropout("dropout", y, dropout)
     y = b.conv("classifier", y, classes, kernel=1, bias=True, norm=False)
-    b.add(graph.Resize, "logits", (y, image), Tensor("", (classes,), image.stride))
+    b.resize("logits", y, image)
     return b.build()

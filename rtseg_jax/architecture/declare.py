@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 
 from rtseg_jax.architecture import blocks
-from rtseg_jax.architecture.arch_spec import MIXED, PATHS, ArchSpec
-from rtseg_jax.architecture.blocks import Builder
-from rtseg_jax.architecture.graph import Block, Group, Mixed, Network, Tensor
+from rtseg_jax.architecture.arch_spec import PATHS, ArchSpec
+from rtseg_jax.architecture.builder import Builder
+from rtseg_jax.architecture.extents import IMAGE
+from rtseg_jax.architecture.graph import MIXED, Block, Group, Mixed, Network, Tensor
 from rtseg_jax.architecture.network_spec import STAGE_STRIDES, NetworkSpec
 from rtseg_jax.errors import UserError
 
@@ -51,7 +52,7 @@ def _check_widths(spec: NetworkSpec, widths: Mapping[str, int]) -> None:
 class _Declaration:
     def __init__(self, spec: NetworkSpec, widths: Mapping[str, int] | None, paths: Mapping[str, str] | None):
         self.spec, self.widths, self.paths = spec, widths, paths
-        self.image = Tensor("image", (Group("image", 3, searched=False),), 1)
+        self.image = Tensor("image", (Group("image", 3, searched=False),), IMAGE)
         self.classes = Group("classes", spec.num_classes, searched=False)
         self.seen: set[str] = set()
 
@@ -142,7 +143,7 @@ class _Declaration:
 
     def both_operators(self, name: str, x: Tensor, index: int) -> Mixed:
         paths = tuple((path, self.operator(path, name, x, index)) for path in PATHS[1:])
-        return Mixed(name, "segment", x, Tensor(name, x.groups, x.stride), paths)
+        return Mixed(name, "segment", x, Tensor(name, x.groups, x.extent), paths)
 
     def operator(self, path: str, name: str, x: Tensor, index: int) -> Block:
         if path == "mhsa":
@@ -162,7 +163,7 @@ class _Declaration:
         patch = self.spec.patch_sizes[index]
         tokens = self.spec.channels(STAGES[index]) * patch**2
         return blocks.mhsa_block(
-            self.builder(name, "mhsa", "segment"),
+            self.builder(name, "mhsa", "attention"),
             x,
             patch=patch,
             tokens=tokens,

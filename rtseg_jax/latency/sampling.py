@@ -61,7 +61,7 @@ def _places(network: Network) -> dict[str, list[Block]]:
     result: dict[str, dict[tuple[Any, ...], Block]] = {}
     for block in network.plain_blocks:
         shape = tuple(
-            (t.stride, tuple(g.size for g in t.groups)) for t in (*block.inputs, *(op.output for op in block.ops))
+            (t.extent, tuple(g.size for g in t.groups)) for t in (*block.inputs, *(op.output for op in block.ops))
         )
         result.setdefault(block.kind, {}).setdefault(shape, block)
     return {kind: list(blocks.values()) for kind, blocks in result.items()}

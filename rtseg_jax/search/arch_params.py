@@ -1,6 +1,6 @@
 """The trainable architecture, and samples of it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from rtseg_jax.architecture import PATHS, Group, Network, graph
+from rtseg_jax.architecture import PATHS, Group, Network
+from rtseg_jax.architecture.graph import Op
 from rtseg_jax.models import Architecture
+from rtseg_jax.models.variables import lookup
 from rtseg_jax.search.estimators import binarize, sample_path
 
 INITIAL_INDICATOR = 1.0
@@ -50,18 +52,23 @@ def _importance(network: Network, params: Mapping[str, Any]) -> dict[str, np.nda
     found: dict[str, list[np.ndarray]] = {}
     for block in network.plain_blocks:
         for op in block.ops:
-            if isinstance(op, graph.Conv | graph.ConvTranspose):
-                (group,) = op.output.groups
-                found.setdefault(group.name, []).append(_op_importance(op, params[block.name][op.name], group))
+            for group, importance in _op_importance(op, params[block.name] if op.weights else {}):
+                found.setdefault(group.name, []).append(importance)
     return {name: np.mean(values, axis=0) for name, values in found.items()}
 
 
-def _op_importance(op: graph.Op, params: Mapping[str, Any], group: Group) -> np.ndarray:
-    if "norm" in params:
-        per_channel = np.abs(np.asarray(params["norm"]["scale"]))
+def _op_importance(op: Op, params: Mapping[str, Any]) -> Iterator[tuple[Group, np.ndarray]]:
+    """Of every indicator that an operator with a kernel writes, by group."""
+    weights = {weight.role: weight for weight in op.weights}
+    if "kernel" not in weights:
+        return
+    if "scale" in weights:
+        per_channel = np.abs(np.asarray(lookup(params, weights["scale"].name)))
     else:
-        per_channel = np.sqrt(np.square(np.asarray(params["kernel"])).sum((0, 1, 2)))
-    return per_channel.reshape(group.size, group.unit).mean(-1)
+        per_channel = np.sqrt(np.square(np.asarray(lookup(params, weights["kernel"].name))).sum((0, 1, 2)))
+    for group in op.output.groups:
+        own, per_channel = np.split(per_channel, [group.channels])
+        yield group, own.reshape(group.size, group.unit).mean(-1)
 
 
 def width_masks(network: Network, widths: Mapping[str, Float[Array, " _"]]) -> dict[str, Float[Array, " _"]]:

@@ -6,7 +6,8 @@ import json
 import pytest
 
 from rtseg_jax.architecture import MIXED, ArchSpec, Group, NetworkSpec, Tensor, declare, declare_spec
-from rtseg_jax.architecture.blocks import Builder
+from rtseg_jax.architecture.builder import Builder
+from rtseg_jax.architecture.extents import ONE_PIXEL, Strided
 from rtseg_jax.errors import UserError
 
 SPEC = NetworkSpec(3, width=0.25, segment_blocks=(1, 0, 1), head_width=8)
@@ -42,8 +43,8 @@ def test_snap_rounds_up_within_floor_and_size():
 
 
 def test_sizes_round_up():
-    assert Tensor("t", (), 8).size((33, 65)) == (5, 9)
-    assert Tensor("t", (), 0).size((33, 65)) == (1, 1)
+    assert Tensor("t", (), Strided(8)).size((33, 65)) == (5, 9)
+    assert Tensor("t", (), ONE_PIXEL).size((33, 65)) == (1, 1)
 
 
 def test_channels_are_multiples_of_8():
@@ -99,11 +100,11 @@ def test_block_inputs_are_what_others_wrote():
 
 
 def test_a_builder_reads_the_groups_that_it_is_given():
-    x = Tensor("x", (Group("x", 4),), 2)
+    x = Tensor("x", (Group("x", 4),), Strided(2))
     builder = Builder("b", "conv", "detail", Group)
     y = builder.conv("one", x, builder.group("wide", 8), stride=2)
     z = builder.conv("two", y)
-    assert (y.stride, y.channels, z.groups) == (4, 8, y.groups)
+    assert (y.extent, y.channels, z.groups) == (Strided(4), 8, y.groups)
     assert [op.depthwise for op in builder.build().ops] == [False, True]
 
 

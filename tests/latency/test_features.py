@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from rtseg_jax.architecture import Block, Group, NetworkSpec, Tensor, counts, declare
-from rtseg_jax.architecture.blocks import Builder, conv_block, lir_block, mhsa_block
+from rtseg_jax.architecture.blocks import conv_block, lir_block, mhsa_block
+from rtseg_jax.architecture.builder import Builder
+from rtseg_jax.architecture.extents import Strided
 from rtseg_jax.latency.features import (
     CONTEXT_FEATURES,
     TILINGS,
@@ -38,7 +40,7 @@ def builder(kind: str) -> Builder:
 
 
 def test_convolution_by_hand():
-    x = Tensor("image", (Group("a", 6),), 2)  # 16 × 32 pixels
+    x = Tensor("image", (Group("a", 6),), Strided(2))  # 16 × 32 pixels
     found = named(conv_block(builder("conv"), x, Group("b", 10), 2))  # to 8 × 16
     expected = dict.fromkeys(found, 0.0) | {
         "conv_macs": 8 * 16 * 9 * 6 * 10,
@@ -58,7 +60,7 @@ def test_convolution_by_hand():
 
 
 def test_tiles_round_outputs_up_and_nothing_else():
-    x = Tensor("image", (Group("a", 6),), 2)
+    x = Tensor("image", (Group("a", 6),), Strided(2))
     block = conv_block(builder("conv"), x, Group("b", 10), 2)
     plain, tiled = named(block), named(block, tiles={**UNTILED, "conv": (16, 32)})
     changed = {name for name in plain if plain[name] != tiled[name]}
@@ -79,7 +81,7 @@ def test_tiles_by_hand():
 
 
 def test_lir_by_hand():
-    x = Tensor("x", (Group("stage", 4),), 8)  # 4 × 8 pixels
+    x = Tensor("x", (Group("stage", 4),), Strided(8))  # 4 × 8 pixels
     found = named(lir_block(builder("lir"), x, 3))
     assert found["conv_macs"] == 32 * 9 * 4 * 4
     assert found["pointwise_macs"] == 32 * 4 * 12 * 2
@@ -91,7 +93,7 @@ def test_lir_by_hand():
 
 
 def test_attention_by_hand():
-    x = Tensor("x", (Group("stage", 4),), 8)  # 4 × 8 pixels, 2 × 4 = 8 tokens at patch 2
+    x = Tensor("x", (Group("stage", 4),), Strided(8))  # 4 × 8 pixels, 2 × 4 = 8 tokens at patch 2
     found = named(mhsa_block(builder("mhsa"), x, patch=2, tokens=16, heads=2, head_width=8, hidden=32))
     assert found["conv_macs"] == 8 * 4 * 4 * 16
     assert found["conv_outputs"] == 8 * 16

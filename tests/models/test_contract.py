@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rtseg_jax.architecture import Block, NetworkSpec, counts, declare
+from rtseg_jax.architecture.extents import Strided
 from rtseg_jax.models import SegmentationNetwork
 from rtseg_jax.models.network import BlockModule
 
@@ -126,8 +127,7 @@ def test_shape_and_dtype(kind, dtype):
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(variables))
     apply = functools.partial(module_of(kind, dtype).apply, masks=None, train=False)
     output = jax.eval_shape(apply, variables, inputs_of(block, dtype))
-    height, width = (-(-size // block.output.stride) for size in SIZE)
-    assert output.shape == (BATCH, height, width, block.output.channels)
+    assert output.shape == (BATCH, *block.output.size(SIZE), block.output.channels)
     assert output.dtype == dtype
 
 
@@ -136,9 +136,9 @@ def test_stride(kind):
     block = block_of(kind)
     expected = {"conv": 2, "stem": 4, "downsample": 2, "gather_expansion_down": 2}.get(kind, 1)
     if kind == "head":  # logits return to the size of the image
-        assert block.output.stride == 1
+        assert block.output.extent == Strided(1)
     else:
-        assert block.output.stride == expected * max(1, block.inputs[0].stride)
+        assert block.output.extent == Strided(expected * block.inputs[0].extent.stride)
 
 
 @pytest.mark.parametrize("kind", BLOCKS)

@@ -10,8 +10,8 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpy_network
 import pytest
+from helpers import numpy_network
 
 from rtseg_jax.architecture import PATHS, NetworkSpec, declare, declare_spec, live_groups
 from rtseg_jax.models import Architecture, SegmentationNetwork
