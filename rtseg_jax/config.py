@@ -57,13 +57,15 @@ def _data() -> ml_collections.ConfigDict:
     data.data_dir = ""  # folder of the data set; empty where none is needed
     data.train_size = (512, 1024)  # crop, (height, width) in pixels
     data.eval_size = (512, 1024)  # network input at evaluation and on the phone, pixels
-    data.base_size = (512, 1024)  # size that random scales refer to (ours: Cityscapes halved first); (0, 0): own size
+    data.base_size = (512, 1024)  # resized to this before random scaling (ours: Cityscapes halved first); (0, 0): not
     data.scales = (0.5, 0.75, 1.0, 2.0)  # random scales, factors of base_size
     data.scale_range = (0.0, 0.0)  # continuous random scale that replaces `scales`; (0, 0): off
     data.flip = True  # mirror one picture in two
     data.brightness = 0.4  # colour jitter, largest relative change (strengths not published, ours)
     data.contrast = 0.4  # likewise
     data.saturation = 0.4  # likewise
+    data.augment_on = "host"  # or device: scale, crop, flip and colour inside the jitted step, see docs/data.md
+    data.cache_gib = 1.0  # decoded pictures of each split that a process keeps in memory, GiB; 0: none
     data.stand_in = False  # draw pictures instead of reading them: tries a config without its data
     data.num_train = 1000  # pictures to draw for training (drawn data only)
     data.num_validation = 100  # pictures to draw for validation (drawn data only)
@@ -74,7 +76,10 @@ def _network() -> ml_collections.ConfigDict:
     network = ml_collections.ConfigDict()
     network.block = "mixed"  # mixed (the supernet), lir, or gather_expansion (BiSeNetV2)
     network.width = 2.19  # factor on BiSeNetV2's channels (fitted to the published 24.43 M and 136.0 GMACs)
+    network.detail_blocks = (2, 3, 3)  # convolutions of the detail branch at 1/2, 1/4, 1/8 (BiSeNetV2)
     network.segment_blocks = (2, 2, 3)  # blocks at 1/8, 1/16, 1/32 (figure 1)
+    network.stage_widths = (1.0, 1.0, 1.0)  # factors on the segment branch's channels at 1/8, 1/16, 1/32
+    network.head_channels = 1024  # of the head at width 1.0 (BiSeNetV2)
     network.patch_sizes = (2, 1, 1)  # P of attention at 1/8, 1/16, 1/32 (fitted to table 4)
     network.expansion = 6  # of LIR and downsampling blocks (BiSeNetV2)
     network.mlp_ratio = 4  # of the token MLP (ViT)
@@ -105,7 +110,8 @@ def _train() -> ml_collections.ConfigDict:
     train.log_every = 100  # steps
     train.eval_every = 4_000  # steps; 0: only at the end of a phase
     train.checkpoint_every = 1_000  # steps
-    train.num_threads = 16  # reading threads per process
+    train.num_threads = 16  # reading threads per process, shared out among its workers
+    train.num_workers = 0  # processes that read for each process, see docs/data.md; 0: threads only
     train.tensorboard = True  # write TensorBoard files (imports TensorFlow)
     return train
 

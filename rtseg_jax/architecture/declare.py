@@ -10,11 +10,10 @@ from rtseg_jax.architecture.graph import MIXED, Block, Group, Mixed, Network, Te
 from rtseg_jax.architecture.network_spec import STAGE_STRIDES, NetworkSpec
 from rtseg_jax.errors import UserError
 
-DETAIL = ((64, 64), (64, 64, 64), (128, 128, 128))  # channels at width 1.0; the first of each group has stride 2
+DETAIL = (64, 64, 128)  # detail branch at 1/2, 1/4, 1/8; channels at width 1.0, as everywhere here
 STEM, STEM_LEFT = 16, 8
 STAGES = (32, 64, 128)  # segment branch at 1/8, 1/16, 1/32
 AGGREGATION = 128
-HEAD = 1024
 
 
 def declare_spec(arch: ArchSpec) -> Network:
@@ -63,7 +62,7 @@ class _Declaration:
         builder = self.builder("aggregation", "aggregation", "aggregation")
         aggregation = blocks.aggregation_block(builder, detail[-1].output, segment_output, joint, out)
         builder = self.builder("head", "head", "head")
-        hidden = self.base_group("head.conv", HEAD)
+        hidden = self.base_group("head.conv", self.spec.head_channels)
         head = blocks.head_block(builder, aggregation.output, self.image, hidden, self.classes, self.spec.dropout)
         self.refuse_leftovers()
         return Network(self.image, (*detail, *segment, aggregation, head), auxiliary)
@@ -77,7 +76,7 @@ class _Declaration:
             raise UserError(f"architecture: no width for channel group {name}; it belongs to another supernet")
         return Group(name, self.widths[name], unit, searched)
 
-    def base_group(self, name: str, base: int) -> Group:
+    def base_group(self, name: str, base: float) -> Group:
         return self.group(name, self.spec.channels(base))
 
     def builder(self, name: str, kind: str, part: str) -> Builder:
@@ -85,8 +84,8 @@ class _Declaration:
 
     def detail_branch(self) -> tuple[Block, ...]:
         result, x = [], self.image
-        for stage, widths in enumerate(DETAIL, start=1):
-            for layer, base in enumerate(widths, start=1):
+        for stage, (base, layers) in enumerate(zip(DETAIL, self.spec.detail_blocks, strict=True), start=1):
+            for layer in range(1, layers + 1):
                 name = f"detail_{stage}_{layer}"
                 out = self.base_group(name, base)
                 block = blocks.conv_block(self.builder(name, "conv", "detail"), x, out, 2 if layer == 1 else 1)
@@ -96,13 +95,14 @@ class _Declaration:
 
     def segment_branch(self) -> tuple[list[Block | Mixed], tuple[Block, ...], Tensor]:
         channels = self.spec.channels
+        stages = [base * factor for base, factor in zip(STAGES, self.spec.stage_widths, strict=True)]
         stem = blocks.stem_block(
             self.builder("stem", "stem", "segment"), self.image, channels(STEM), channels(STEM_LEFT)
         )
         result: list[Block | Mixed] = [stem]
         auxiliary = []
         x = stem.output
-        for index, base in enumerate(STAGES):
+        for index, base in enumerate(stages):
             stride = STAGE_STRIDES[index]
             down = self.downsample(f"stage{stride}_down", x, self.base_group(f"stage{stride}", base))
             auxiliary.append(self.auxiliary_head(f"auxiliary{stride}", down.output))
@@ -111,7 +111,7 @@ class _Declaration:
             for number in range(1, self.spec.segment_blocks[index] + 1):
                 x = self.stride_1_block(f"stage{stride}_{number}", x, index, result)
         context = blocks.context_block(
-            self.builder("context", "context", "segment"), x, self.base_group("context", STAGES[-1])
+            self.builder("context", "context", "segment"), x, self.base_group("context", stages[-1])
         )
         return [*result, context], tuple(auxiliary), context.output
 
@@ -161,7 +161,7 @@ class _Declaration:
 
     def attention(self, name: str, x: Tensor, index: int) -> Block:
         patch = self.spec.patch_sizes[index]
-        tokens = self.spec.channels(STAGES[index]) * patch**2
+        tokens = x.channels * patch**2
         return blocks.mhsa_block(
             self.builder(name, "mhsa", "attention"),
             x,

@@ -1,5 +1,6 @@
 """Sources, augmentation, Grain pipelines and synthetic streets."""
 
+from rtseg_jax.data.caching import kept_in_memory
 from rtseg_jax.data.catalogue import ADE20K, CAMVID, CITYSCAPES, SYNTHETIC_STREETS, VOC2012
 from rtseg_jax.data.checking import check_source
 from rtseg_jax.data.dataset import Dataset, DatasetInfo, DataSpec, Example, Source
@@ -25,5 +26,6 @@ __all__ = [
     "check_source",
     "dataset_info",
     "evaluation_batches",
+    "kept_in_memory",
     "training_batches",
 ]

@@ -1,8 +1,13 @@
-"""Random scale, crop, flip and colour. Pure functions: everything random comes from the generator they are given."""
+"""Random scale, crop, flip and colour: one function draws them, another applies what was drawn.
+
+`rtseg_jax.data.device_augmentation` applies the same draws on an accelerator.
+"""
+
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float32, Integer, UInt8
 
 from rtseg_jax.data.dataset import DataSpec, Example, Real, Size
 from rtseg_jax.labels import IGNORE
@@ -10,19 +15,47 @@ from rtseg_jax.labels import IGNORE
 PAD_COLOUR = (124, 116, 104)
 """Mean colour of ImageNet: close to zero after normalisation."""
 
-_LUMA = np.array([0.299, 0.587, 0.114])
+LUMA = (0.299, 0.587, 0.114)
+"""Share of red, green and blue in the brightness of a pixel."""
 
 
-def augment(example: Example, spec: DataSpec, rng: np.random.Generator) -> Example:
-    """One training example of `spec.train_size` from an example of any size."""
-    height, width = spec.base_size or example["label"].shape
+class Augmentation(NamedTuple):
+    """What is drawn for one example: numbers, or scalars of JAX.
+
+    As an array it is float32[8] in this order; whole numbers are exact in it.
+
+    Attributes:
+      height: of the scaled picture, pixels.
+      width: likewise.
+      top: row of the scaled picture in which the crop begins; negative where the crop begins above the picture.
+      left: column, likewise.
+      flip: 1 where left and right of the crop are exchanged, else 0.
+      brightness: factor.
+      contrast: factor.
+      saturation: factor.
+    """
+
+    height: Any
+    width: Any
+    top: Any
+    left: Any
+    flip: Any
+    brightness: Any
+    contrast: Any
+    saturation: Any
+
+
+def draw(spec: DataSpec, size: Size, rng: np.random.Generator) -> Float32[np.ndarray, "8"]:
+    """Draws the `Augmentation` of a picture of (height, width). The only place where augmentation is random."""
     scale = random_scale(spec, rng)
-    example = resize(example, (max(1, round(height * scale)), max(1, round(width * scale))))
-    example = random_crop(example, spec.train_size, rng)
-    if spec.flip and rng.random() < 0.5:
-        example = flip(example)
-    image = colour(example["image"], *(jitter(s, rng) for s in (spec.brightness, spec.contrast, spec.saturation)))
-    return {"image": image, "label": example["label"]}
+    scaled = [max(1, round(side * scale)) for side in size]
+    sides = list(zip(scaled, spec.train_size, strict=True))
+    cut = [int(rng.integers(max(0, have - want) + 1)) for have, want in sides]
+    padded = [int(rng.integers(max(0, want - have) + 1)) for have, want in sides]
+    flipped = spec.flip and rng.random() < 0.5
+    factors = [jitter(strength, rng) for strength in (spec.brightness, spec.contrast, spec.saturation)]
+    top, left = (inside - outside for inside, outside in zip(cut, padded, strict=True))
+    return np.array([*scaled, top, left, flipped, *factors], np.float32)
 
 
 def random_scale(spec: DataSpec, rng: np.random.Generator) -> float:
@@ -37,33 +70,60 @@ def jitter(strength: Real, rng: np.random.Generator) -> float:
     return rng.uniform(1 - strength, 1 + strength)
 
 
+def augment(example: Example, spec: DataSpec, rng: np.random.Generator) -> Example:
+    """One training example of `spec.train_size` from an example of any size."""
+    example = prepare(example, spec)
+    return apply(example, draw(spec, example["label"].shape, rng), spec.train_size)
+
+
+def prepare(example: Example, spec: DataSpec) -> Example:
+    """The example at `spec.base_size`, or as it is where that is None: the part of augmentation that is not random."""
+    return example if spec.base_size is None else resize(example, spec.base_size)
+
+
+def apply(example: Example, drawn: Float32[np.ndarray, "8"], size: Size) -> Example:
+    """A prepared example scaled, cropped to (height, width), flipped and coloured as drawn."""
+    chosen = Augmentation(*drawn.tolist())
+    example = resize(example, (int(chosen.height), int(chosen.width)))
+    example = crop(example, (int(chosen.top), int(chosen.left)), size)
+    if chosen.flip:
+        example = flip(example)
+    image = colour(example["image"], chosen.brightness, chosen.contrast, chosen.saturation)
+    return {"image": image, "label": example["label"]}
+
+
 def resize(example: Example, size: Size) -> Example:
     """Resized to (height, width): bilinear image, nearest label, both with half-pixel centres."""
     return {"image": resize_image(example["image"], size), "label": resize_label(example["label"], size)}
 
 
 def resize_image(image: UInt8[np.ndarray, "h w 3"], size: Size) -> UInt8[np.ndarray, "h2 w2 3"]:
-    """Bilinear, half-pixel centres, no low-pass filter."""
+    """Bilinear, half-pixel centres, no low-pass filter; weights are rounded to 1/256, so that it can be repeated."""
     if image.shape[:2] == size:
         return image
-    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
+    # Plain INTER_LINEAR rounds differently from one processor to the next.
+    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR_EXACT)
 
 
 def resize_label(label: UInt8[np.ndarray, "h w"], size: Size) -> UInt8[np.ndarray, "h2 w2"]:
     """Nearest neighbour, half-pixel centres."""
     if label.shape == size:
         return label
-    # Plain INTER_NEAREST takes the top-left corner of a pixel for its centre: labels shift against the image.
-    return cv2.resize(label, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+    # OpenCV adds up a rounded step width and is off by a pixel here and there, even in its exact form.
+    rows, columns = (nearest(old, new) for old, new in zip(label.shape, size, strict=True))
+    return label.take(rows, axis=0).take(columns, axis=1)
 
 
-def random_crop(example: Example, size: Size, rng: np.random.Generator) -> Example:
-    """A window of (height, width); a smaller picture is placed at random in a window of grey and 255."""
-    sides = list(zip(example["label"].shape, size, strict=True))
-    top, left = (int(rng.integers(max(0, have - want) + 1)) for have, want in sides)
-    offset_h, offset_w = (int(rng.integers(max(0, want - have) + 1)) for have, want in sides)
-    window = (slice(top, top + size[0]), slice(left, left + size[1]))
-    return place({"image": example["image"][window], "label": example["label"][window]}, size, (offset_h, offset_w))
+def nearest(old: int, new: int) -> Integer[np.ndarray, " {new}"]:
+    """The pixel of `old` in which the centre of each of `new` pixels lies: ⌊(i + ½)·old / new⌋ in whole numbers."""
+    return (2 * np.arange(new) + 1) * old // (2 * new)
+
+
+def crop(example: Example, corner: tuple[int, int], size: Size) -> Example:
+    """A window of (height, width) whose first pixel is `corner`; beyond the picture it is grey and 255."""
+    window = tuple(slice(max(0, start), max(0, start + length)) for start, length in zip(corner, size, strict=True))
+    inside: Example = {"image": example["image"][window], "label": example["label"][window]}
+    return place(inside, size, (max(0, -corner[0]), max(0, -corner[1])))
 
 
 def place(example: Example, size: Size, offset: tuple[int, int]) -> Example:
@@ -96,6 +156,6 @@ def _colour_matrix(
     image: UInt8[np.ndarray, "h w 3"], brightness: float, contrast: float, saturation: float
 ) -> Float[np.ndarray, "3 4"]:
     # All three changes are linear in the colour, so that one 3 × 4 matrix does them in one pass over the picture.
-    mean_luma = _LUMA @ cv2.mean(np.ascontiguousarray(image))[:3]
-    linear = brightness * contrast * (saturation * np.eye(3) + (1 - saturation) * np.tile(_LUMA, (3, 1)))
+    mean_luma = np.array(LUMA) @ cv2.mean(np.ascontiguousarray(image))[:3]
+    linear = brightness * contrast * (saturation * np.eye(3) + (1 - saturation) * np.tile(LUMA, (3, 1)))
     return np.column_stack([linear, np.full(3, brightness * (1 - contrast) * mean_luma)])

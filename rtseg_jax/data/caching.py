@@ -1,6 +1,10 @@
 """Keep decoded or drawn examples in memory."""
 
-from rtseg_jax.data.dataset import Example, Source
+from typing import Any
+
+from rtseg_jax.data.augmentation import prepare
+from rtseg_jax.data.dataset import Dataset, DataSpec, Example, Source
+from rtseg_jax.errors import UserError
 
 CACHE_BYTES = 1 << 30
 """Default bound for one split. The 367 training pictures of CamVid at 360 × 480 need 254 MB."""
@@ -9,20 +13,20 @@ CACHE_BYTES = 1 << 30
 class CachedSource:
     """A source that remembers what it has read, up to about `max_bytes`; the rest is read again each time.
 
-    Its arrays are read-only, because the same ones are handed out again and again.
+    Its arrays are read-only, because the same ones are handed out again and again. In another process it starts empty.
     """
 
     def __init__(self, source: Source, max_bytes: int = CACHE_BYTES):
-        self._source, self._room = source, max_bytes
-        self._kept: dict[int, Example] = {}
+        self.source, self.max_bytes = source, max_bytes
+        self._room, self._kept = max_bytes, dict[int, Example]()
 
     def __len__(self) -> int:
-        return len(self._source)
+        return len(self.source)
 
     def __getitem__(self, index: int) -> Example:
         if index in self._kept:
             return self._kept[index]
-        example = self._source[index]
+        example = self.source[index]
         arrays = (example["image"], example["label"])
         for array in arrays:
             array.flags.writeable = False
@@ -31,3 +35,42 @@ class CachedSource:
             self._room -= size
             self._kept[index] = example
         return example
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Pictures that are kept would be copied through a pipe into every worker.
+        return CachedSource, (self.source, self.max_bytes)
+
+    def divided(self, parts: int) -> "CachedSource":
+        """The same source with so many times less room: for processes that keep what they read each for itself."""
+        return CachedSource(self.source, self.max_bytes // parts)
+
+
+class PreparedSource:
+    """The examples of a source at `spec.base_size`: what random scales begin with, and smaller to keep."""
+
+    def __init__(self, source: Source, spec: DataSpec):
+        self._source, self._spec = source, spec
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> Example:
+        example = self._source[index]
+        # Once both are resized nobody can see it any more.
+        if example["image"].shape[:2] != example["label"].shape:
+            raise UserError(
+                f"{self._spec.name}, example {index}: picture {example['image'].shape[:2]} and label "
+                f"{example['label'].shape} differ; resize the label to the picture with nearest neighbour"
+            )
+        return prepare(example, self._spec)
+
+
+def kept_in_memory(dataset: Dataset, spec: DataSpec) -> Dataset:
+    """The data set with training pictures prepared, and each split kept in memory up to `spec.cache_gib`."""
+    max_bytes = int(spec.cache_gib * (1 << 30))
+    train, validation = (
+        split.source if isinstance(split, CachedSource) else split for split in (dataset.train, dataset.validation)
+    )
+    if spec.base_size is not None:
+        train = PreparedSource(train, spec)
+    return Dataset(dataset.info, CachedSource(train, max_bytes), CachedSource(validation, max_bytes))

@@ -7,6 +7,8 @@ from typing import Protocol, TypedDict, runtime_checkable
 import numpy as np
 from jaxtyping import UInt8
 
+from rtseg_jax.errors import UserError
+
 Size = tuple[int, int]
 """(height, width) in pixels."""
 
@@ -80,6 +82,8 @@ class DataSpec:
     brightness: Real = 0.0
     contrast: Real = 0.0
     saturation: Real = 0.0
+    augment_on: str = "host"  # or "device": drawn by the host all the same, applied inside the jitted step
+    cache_gib: Real = 1.0  # decoded pictures of each split that a process keeps in memory, GiB; 0: none
     stand_in: bool = False
     """Serve procedurally drawn pictures with labels wrapped into the data set's classes; for trying a config without
     data. Scores mean nothing, and a class beyond the drawn ones never appears."""
@@ -87,6 +91,12 @@ class DataSpec:
     num_validation: int = 100
     num_classes: int | None = None  # of synthetic_streets; None: all it draws. Fewer: ids wrap around.
     seed: int = 0
+
+    def __post_init__(self):
+        if self.augment_on not in ("host", "device"):
+            raise UserError(f"config.data.augment_on is {self.augment_on!r}: it must be host or device")
+        if self.cache_gib < 0:
+            raise UserError(f"config.data.cache_gib is {self.cache_gib}: it must be at least 0; 0 keeps nothing")
 
     @property
     def drawn_size(self) -> Size:

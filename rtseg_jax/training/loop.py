@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from rtseg_jax.errors import UserError
 from rtseg_jax.training.checkpoints import Checkpoints
 from rtseg_jax.training.progress import Reporter
-from rtseg_jax.training.sharding import put_batch, replicated, split
+from rtseg_jax.training.sharding import on_device, replicated, split
 from rtseg_jax.training.specs import TrainSpec
 from rtseg_jax.training.state import TrainState
 from rtseg_jax.training.step import StepSetup, make_step
@@ -71,11 +71,11 @@ def train(phase: Phase, state: TrainState, spec: TrainSpec, workdir: Workdir, me
         tensorboard=spec.tensorboard,
     )
     step_fn = compile_step(phase.setup, mesh)
-    batches = phase.batches(start)
+    batches = on_device(phase.batches(start), mesh, phase.steps - start)
     previous = None
     try:
         for step in range(start + 1, phase.steps + 1):
-            state, metrics = step_fn(state, put_batch(next(batches), mesh), phase.teacher)
+            state, metrics = step_fn(state, next(batches), phase.teacher)
             # One step behind, so that the device never waits for the host; but before anything is saved the newest
             # loss is looked at: a checkpoint never holds a state behind a bad one.
             check_finite(previous, phase.name, step - 1)
@@ -90,6 +90,7 @@ def train(phase: Phase, state: TrainState, spec: TrainSpec, workdir: Workdir, me
                 check_finite(previous, phase.name, step)
                 checkpoints.save(step, state)
     finally:
+        batches.close()
         reporter.close()
         checkpoints.close()
     return state

@@ -22,7 +22,7 @@ from rtseg_jax.training.loop import Phase, train
 from rtseg_jax.training.optimizers import architecture_optimizer, weight_optimizer
 from rtseg_jax.training.run import Latency, Run, log_warnings
 from rtseg_jax.training.scoring import Scorer, make_recalibration, make_scorer
-from rtseg_jax.training.sharding import put_batch, put_replicated, replicated, split
+from rtseg_jax.training.sharding import on_device, put_replicated, replicated, split
 from rtseg_jax.training.state import TrainState
 from rtseg_jax.training.step import SearchSetup, StepSetup
 
@@ -80,6 +80,7 @@ def fit(run: Run, phase: str, network: Network, variables: Any, *, teacher: bool
         run.spec.loss,
         run.seed(phase),
         teacher=run.model(run.supernet) if distilled else None,
+        augment=run.augment,
     )
     scorer = _scorer(run, model)
     teacher_variables = run.load("pretrain", "pretrain_variables", run.supernet) if distilled else None
@@ -161,6 +162,7 @@ def _search_setup(run: Run, latency: Latency, variables: Any) -> tuple[TrainStat
         run.seed("search"),
         SearchSetup(spec, train_spec.search_steps, latency.of_network, latency.target_ms, optimizer, latency.unit),
         model if run.spec.loss.lam > 0 else None,
+        run.augment,
     )
     return initial_state(setup, variables, run.mesh, arch), setup
 
@@ -190,15 +192,14 @@ def recalibrated(run: Run, model: SegmentationNetwork, variables: Any) -> Any:
     """Re-estimates batch-norm statistics on training batches; weights stay."""
     everywhere = replicated(run.mesh)
     step = jax.jit(
-        make_recalibration(model),
+        make_recalibration(model, run.augment),
         in_shardings=(everywhere, split(run.mesh)),
         out_shardings=everywhere,
         donate_argnums=0,
     )
     variables = put_replicated(variables, run.mesh)
-    batches = run.batches("finetune")
-    for _ in range(run.spec.train.recalibration_batches):
-        variables = step(variables, put_batch(next(batches), run.mesh))
+    for batch in on_device(run.batches("finetune"), run.mesh, run.spec.train.recalibration_batches):
+        variables = step(variables, batch)
     return variables
 
 

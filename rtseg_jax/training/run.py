@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from jax.sharding import Mesh
 
 from rtseg_jax.architecture import ArchSpec, Network, declare
 from rtseg_jax.config import RunSpec
-from rtseg_jax.data import Dataset, build_dataset, training_batches
+from rtseg_jax.data import Dataset, build_dataset, kept_in_memory, training_batches
+from rtseg_jax.data.device_augmentation import augment_batch
 from rtseg_jax.errors import UserError
 from rtseg_jax.latency import (
     LatencyModel,
@@ -68,7 +70,8 @@ class Run:
         mesh = data_mesh()
         check_batch_size(spec.train.batch_size, mesh, "config.batch_size")
         check_batch_size(spec.train.eval_batch_size, mesh, "config.train.eval_batch_size")
-        return Run(spec, workdir, build_dataset(spec.data), declare(spec.network), mesh)
+        dataset = kept_in_memory(build_dataset(spec.data), spec.data)
+        return Run(spec, workdir, dataset, declare(spec.network), mesh)
 
     def model(self, network: Network) -> SegmentationNetwork:
         """A network as it is trained here: dtype and lowering of this run."""
@@ -79,6 +82,13 @@ class Run:
         """Seed of a phase."""
         return len(PHASE_SEEDS) * self.spec.train.seed + PHASE_SEEDS[phase]
 
+    @property
+    def augment(self) -> Callable[[Any], Any] | None:
+        """What a step does to its batch first: augmentation on the device; None where the host has done it."""
+        if self.spec.data.augment_on == "host":
+            return None
+        return partial(augment_batch, size=self.spec.data.train_size)
+
     def batches(self, phase: str, start: int = 0) -> Iterator[Any]:
         """This process's part of the training batches of a phase, from batch number `start` on."""
         return training_batches(
@@ -88,6 +98,7 @@ class Run:
             seed=self.seed(phase),
             start_step=start,
             num_threads=self.spec.train.num_threads,
+            num_workers=self.spec.train.num_workers,
             shard_index=jax.process_index(),
             shard_count=jax.process_count(),
         )

@@ -44,10 +44,14 @@ def make_scorer(model: SegmentationNetwork, dataset: Dataset, data: DataSpec, tr
     return score
 
 
-def make_recalibration(model: SegmentationNetwork) -> Callable[[Any, Any], Any]:
+def make_recalibration(
+    model: SegmentationNetwork, augment: Callable[[Any], Any] | None = None
+) -> Callable[[Any, Any], Any]:
     """A step (variables, batch) → variables that moves batch-norm statistics towards a training batch's."""
 
     def recalibrate(variables: Any, batch: Any) -> Any:
+        if augment is not None:
+            batch = augment(batch)
         _, updated = model.apply(
             variables,
             normalize(batch["image"]),

@@ -1,5 +1,7 @@
 """One mesh axis, `data`: batches are split over all devices, everything else is on each of them."""
 
+from collections import deque
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import jax
@@ -35,6 +37,23 @@ def check_batch_size(batch_size: int, mesh: Mesh, field: str) -> None:
 def put_batch(batch: Any, mesh: Mesh) -> Any:
     """Makes global arrays of what every process read as its part of a batch."""
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(split(mesh), x), batch)
+
+
+def on_device(batches: Iterator[Any], mesh: Mesh, count: int) -> Generator[Any, None, None]:
+    """The next `count` batches as global arrays, each on its way while the one before it is used.
+
+    Closing it closes `batches` too, where they are a generator.
+    """
+    waiting: deque[Any] = deque()
+    try:
+        for _ in range(count):
+            waiting.append(put_batch(next(batches), mesh))
+            if len(waiting) > 1:
+                yield waiting.popleft()
+        yield from waiting
+    finally:
+        if isinstance(batches, Generator):
+            batches.close()
 
 
 def put_replicated(tree: Any, mesh: Mesh) -> Any:

@@ -31,6 +31,7 @@ class TrainSpec:
     eval_every: int
     checkpoint_every: int
     num_threads: int
+    num_workers: int
     tensorboard: bool
 
     def __post_init__(self) -> None:
@@ -39,6 +40,9 @@ class TrainSpec:
         for name in ("eval_batch_size", "accumulate", "log_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise UserError(f"config.train.{name} is {getattr(self, name)}: it must be at least 1")
+        for name in ("num_threads", "num_workers"):
+            if getattr(self, name) < 0:
+                raise UserError(f"config.train.{name} is {getattr(self, name)}: it must be at least 0")
 
     def steps(self, phase: str) -> int:
         """Number of steps of a training phase."""

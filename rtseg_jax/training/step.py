@@ -76,6 +76,7 @@ class StepSetup:
       seed: of sampling and dropout.
       search: None where the architecture is fixed.
       teacher: network whose outputs are distilled, or None.
+      augment: augmentation of a batch on the device; None where batches come augmented.
     """
 
     model: SegmentationNetwork
@@ -84,6 +85,7 @@ class StepSetup:
     seed: int
     search: SearchSetup | None = None
     teacher: SegmentationNetwork | None = None
+    augment: Callable[[Batch], Batch] | None = None
 
 
 def make_step(setup: StepSetup) -> Callable[[TrainState, Batch, Any], tuple[TrainState, Metrics]]:
@@ -91,6 +93,8 @@ def make_step(setup: StepSetup) -> Callable[[TrainState, Batch, Any], tuple[Trai
 
     def step(state: TrainState, batch: Batch, teacher_variables: Any) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.key(setup.seed), state.step)
+        if setup.augment is not None:
+            batch = setup.augment(batch)
         images = normalize(batch["image"])
         teacher_outputs = None
         if setup.teacher is not None:

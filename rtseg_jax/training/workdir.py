@@ -16,9 +16,11 @@ FREE_FIELDS = (
     "train.eval_every",
     "train.checkpoint_every",
     "train.num_threads",
+    "train.num_workers",
     "train.tensorboard",
     "train.eval_batch_size",
     "data.data_dir",
+    "data.cache_gib",
 )  # may differ between two starts of a run
 
 

@@ -1,25 +1,29 @@
 """Augmentation against values worked out by hand."""
 
 import dataclasses
+import itertools
+import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
+from scipy.stats import chisquare, kstest
 
 from rtseg_jax.data import DataSpec
-from rtseg_jax.data.augmentation import PAD_COLOUR, augment, colour, flip, place, random_crop, random_scale, resize
-
-
-class Fixed(np.random.Generator):
-    """A generator whose draws are written down in advance."""
-
-    def __init__(self, *draws):
-        super().__init__(np.random.PCG64(0))
-        self._draws = list(draws)
-
-    def _next(self, *_):
-        return self._draws.pop(0)
-
-    integers = uniform = random = _next
+from rtseg_jax.data.augmentation import (
+    PAD_COLOUR,
+    Augmentation,
+    apply,
+    augment,
+    colour,
+    crop,
+    draw,
+    flip,
+    nearest,
+    place,
+    random_scale,
+    resize,
+)
 
 
 def example_of(label):
@@ -27,31 +31,46 @@ def example_of(label):
     return {"image": np.repeat(label[..., None], 3, axis=-1), "label": label}
 
 
-def test_crop_takes_the_window_at_the_drawn_position():
+def test_crop_takes_the_window_at_its_corner():
     example = example_of(np.arange(20).reshape(4, 5))
-    cropped = random_crop(example, (2, 3), Fixed(1, 2, 0, 0))
+    cropped = crop(example, (1, 2), (2, 3))
     np.testing.assert_array_equal(cropped["label"], [[7, 8, 9], [12, 13, 14]])
     np.testing.assert_array_equal(cropped["image"][..., 1], [[7, 8, 9], [12, 13, 14]])
 
 
-def test_crop_of_a_small_picture_is_padded_with_grey_and_ignore():
-    cropped = random_crop(example_of([[1, 2, 3]]), (3, 3), Fixed(0, 0, 1, 0))
+def test_crop_beyond_a_small_picture_is_grey_and_ignored():
+    cropped = crop(example_of([[1, 2, 3]]), (-1, 0), (3, 3))
     np.testing.assert_array_equal(cropped["label"], [[255] * 3, [1, 2, 3], [255] * 3])
     np.testing.assert_array_equal(cropped["image"][0, 0], PAD_COLOUR)
     np.testing.assert_array_equal(cropped["image"][1, 2], [3, 3, 3])
 
 
 def test_crop_can_be_smaller_in_one_direction_and_padded_in_the_other():
-    cropped = random_crop(example_of([[1, 2, 3, 4]]), (2, 2), Fixed(0, 2, 1, 0))
+    cropped = crop(example_of([[1, 2, 3, 4]]), (-1, 2), (2, 2))
     np.testing.assert_array_equal(cropped["label"], [[255, 255], [3, 4]])
 
 
-def test_crop_reaches_every_position_and_no_other():
-    rng = np.random.default_rng(0)
-    corners = {
-        int(random_crop(example_of(np.arange(20).reshape(4, 5)), (3, 3), rng)["label"][0, 0]) for _ in range(200)
-    }
-    assert corners == {0, 1, 2, 5, 6, 7}
+@pytest.mark.parametrize(
+    ("size", "tops", "lefts"),
+    [((4, 5), {0, 1}, {0, 1, 2}), ((3, 3), {0}, {0}), ((1, 2), {0, -1, -2}, {0, -1}), ((5, 1), {0, 1, 2}, {0, -1, -2})],
+)
+def test_draws_reach_every_corner_and_no_other(size, tops, lefts, rng):
+    spec = DataSpec("camvid", train_size=(3, 3), scales=(1.0,))
+    draws = [Augmentation(*draw(spec, size, rng)) for _ in range(100)]
+    assert {(drawn.top, drawn.left) for drawn in draws} == set(itertools.product(tops, lefts))
+    assert {(drawn.height, drawn.width) for drawn in draws} == {size}
+    assert {drawn.flip for drawn in draws} == {0, 1}
+    assert all(drawn[-3:] == (1, 1, 1) for drawn in draws)
+
+
+def test_draws_are_applied_in_order():
+    example = example_of([[10, 20], [30, 40]])
+    drawn = np.array(Augmentation(4, 4, 1, -1, 1, 1.5, 1, 1), np.float32)
+    result = apply(example, drawn, (2, 3))
+    # Twice as large, rows 1 and 2, columns -1 to 1, mirrored: column 1, column 0, padding.
+    np.testing.assert_array_equal(result["label"], [[10, 10, 255], [30, 30, 255]])
+    # By weights of 1/4 and 3/4 at half-pixel centres, times 1.5: row 1 is (15, 17.5), row 2 is (25, 27.5).
+    np.testing.assert_array_equal(result["image"][..., 0], [[27, 22, 186], [42, 38, 186]])
 
 
 def test_padding_of_a_full_size_picture_changes_nothing():
@@ -64,6 +83,17 @@ def test_labels_are_scaled_by_nearest_neighbour():
     np.testing.assert_array_equal(doubled, [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 255, 255], [3, 3, 255, 255]])
     # Centres of 3 pixels over 5 lie at 0.83, 2.5, 4.17: pixels 0, 2, 4. Corner-aligned sampling takes 0, 1, 3.
     np.testing.assert_array_equal(resize(example_of([[0, 1, 2, 3, 4]]), (1, 3))["label"], [[0, 2, 4]])
+
+
+@pytest.mark.parametrize(("old", "new"), [(5, 3), (3, 7), (480, 333), (333, 480), (1024, 1371), (2048, 97), (6, 4)])
+def test_nearest_is_the_pixel_in_which_the_centre_lies(old, new):
+    expected = [math.floor((Fraction(2 * place + 1, 2)) * Fraction(old, new)) for place in range(new)]
+    np.testing.assert_array_equal(nearest(old, new), expected)
+
+
+def test_doubling_an_image_weighs_neighbours_by_a_quarter_and_three():
+    example = {"image": np.array([[[0] * 3, [100] * 3]], np.uint8), "label": np.ones((1, 2), np.uint8)}
+    np.testing.assert_array_equal(resize(example, (1, 4))["image"][0, :, 0], [0, 25, 75, 100])
 
 
 def test_halving_an_image_averages_two_by_two():
@@ -112,20 +142,27 @@ def rng():
     return np.random.default_rng(3)
 
 
-def test_scales_are_drawn_from_the_list_or_the_range(rng):
-    spec = DataSpec("camvid", scales=(0.5, 2.0))
-    assert {random_scale(spec, rng) for _ in range(50)} == {0.5, 2.0}
-    drawn = [random_scale(dataclasses.replace(spec, scale_range=(0.5, 2.0)), rng) for _ in range(400)]
-    assert 0.5 <= min(drawn) < 0.55
-    assert 1.8 < max(drawn) <= 2.0
-    assert abs(np.mean(np.log(drawn))) < 0.06  # as often smaller as larger
+def test_scales_of_the_list_are_equally_likely(rng):
+    spec = DataSpec("camvid")
+    assert spec.scales == (0.5, 0.75, 1.0, 2.0)
+    heights = [draw(spec, (100, 40), rng)[0] for _ in range(2000)]
+    sides, counts = np.unique(heights, return_counts=True)
+    assert sides.tolist() == [50, 75, 100, 200]
+    assert chisquare(counts).pvalue > 0.01
 
 
-def test_scales_are_relative_to_the_base_size():
+def test_the_range_is_drawn_log_uniformly(rng):
+    spec = DataSpec("camvid", scale_range=(0.5, 2.0))
+    exponents = [np.log2(random_scale(spec, rng)) for _ in range(2000)]
+    assert kstest(exponents, "uniform", (-1, 2)).pvalue > 0.01
+
+
+def test_pictures_are_brought_to_the_base_size_before_they_are_scaled():
     spec = DataSpec("camvid", train_size=(4, 6), base_size=(8, 12), scales=(0.5,), flip=False)
     example = example_of(np.arange(16 * 24).reshape(16, 24) % 11)
     result = augment(example, spec, np.random.default_rng(0))
-    np.testing.assert_array_equal(result["label"], resize(example, (4, 6))["label"])
+    # Nearest of nearest: pixel 2i + 1 of pixels 2i + 1.
+    np.testing.assert_array_equal(result["label"], example["label"][3::4, 3::4])
 
 
 def test_flip_happens_in_half_of_the_pictures_and_never_when_off(rng):

@@ -40,6 +40,7 @@ def train_spec(**changes):
         "eval_every": 0,
         "checkpoint_every": 1,
         "num_threads": 1,
+        "num_workers": 0,
         "tensorboard": False,
     }
     return TrainSpec(**{**values, **changes})

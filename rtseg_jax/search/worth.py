@@ -1,0 +1,142 @@
+"""The decision by worth: the network that loses least for the milliseconds that it saves.
+
+The worth of a channel is E[(∂L/∂b)²], the mean square of the gradient that its mask b gets from the main loss: to second
+order what removing it costs (Fisher information, Theis et al. 2018; knapsack against a latency table, HALP 2022). A
+group's channels are removed in the order of their worth, and groups are compared by worth per millisecond, priced by the
+latency predictor itself: in the tiles of the device, and with the products between groups that their gradients hide.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from rtseg_jax.architecture import Group
+from rtseg_jax.latency import NetworkLatency
+
+LARGEST_CHANGE = 2.0  # factor by which a group may shrink or grow in one round
+CANDIDATES = 256  # networks that are priced at once
+
+Widths = Mapping[str, int]
+Worth = Mapping[str, Float[np.ndarray, " g"]]
+
+
+class Prices:
+    """Predicted cost of many networks at once that differ in their widths only."""
+
+    def __init__(self, groups: Sequence[Group], latency: NetworkLatency, weights: Mapping[str, np.ndarray]):
+        self._names = [group.name for group in groups]
+        self._latency = jax.jit(
+            jax.vmap(lambda row: latency(dict(zip(self._names, row, strict=True)), weights))  # type: ignore[arg-type]
+        )
+
+    def __call__(self, candidates: Sequence[Widths]) -> Float[np.ndarray, " n"]:
+        """Cost of each."""
+        rows = np.asarray([[widths[name] for name in self._names] for widths in candidates], np.float32)
+        missing = -len(rows) % CANDIDATES  # a few sizes only, so that few are compiled
+        padded = np.concatenate([rows, np.repeat(rows[:1], missing, 0)]).reshape(-1, CANDIDATES, len(self._names))
+        return np.concatenate([np.asarray(self._latency(part)) for part in padded])[: len(rows)].astype(np.float64)
+
+
+@dataclasses.dataclass(frozen=True)
+class Bounds:
+    """The widths between which a round decides.
+
+    Attributes:
+      low: fewest, by group.
+      high: most, by group.
+    """
+
+    low: Widths
+    high: Widths
+
+
+def full_range(groups: Sequence[Group]) -> Bounds:
+    """From every group's floor to its size."""
+    return Bounds({group.name: group.floor for group in groups}, {group.name: group.size for group in groups})
+
+
+def around(groups: Sequence[Group], widths: Widths) -> Bounds:
+    """What one round may reach: half to twice the widths of now, so that no estimate is trusted too far."""
+    low = {g.name: max(g.floor, g.snap(int(widths[g.name] / LARGEST_CHANGE))) for g in groups}
+    high = {g.name: min(g.size, g.snap(int(widths[g.name] * LARGEST_CHANGE))) for g in groups}
+    return Bounds(low, high)
+
+
+def best_widths(
+    groups: Sequence[Group], worth: Worth, price: Callable[[Sequence[Widths]], np.ndarray], target: float, bounds: Bounds
+) -> dict[str, int]:
+    """The widths within `bounds` that cost at most `target` and lose least worth, by greedy exchange.
+
+    From the widest on, the step that loses least worth per saved cost is taken until the target holds; a step may be as
+    long as a tile of the device needs before it saves anything. Then what still fits is given back, most worth per cost
+    first. Where even the narrowest widths cost more than `target`, those are returned.
+    """
+    totals = {group.name: cumulated(worth[group.name]) for group in groups}
+    widths = dict(bounds.high)
+    cost = float(price([widths])[0])
+    while cost > target:
+        steps = list(_narrower(groups, widths, bounds))
+        if not steps:
+            return widths
+        costs = price([{**widths, name: width} for name, width in steps])
+        lost = np.asarray([totals[name][widths[name]] - totals[name][width] for name, width in steps])
+        useful = np.minimum(cost - costs, cost - target)  # saving more than is asked for is worth nothing
+        ratio = np.where(useful > 1e-9, lost / np.maximum(useful, 1e-9), np.inf)
+        best = int(np.argmin(ratio))
+        if not np.isfinite(ratio[best]):
+            best = len(steps) - 1 - int(np.argmin(costs[::-1]))  # nothing saves alone: the narrowest of all
+        name, widths[steps[best][0]] = steps[best][0], steps[best][1]
+        cost = float(costs[best])
+    return _filled(groups, totals, price, target, bounds, widths)
+
+
+def _filled(
+    groups: Sequence[Group],
+    totals: Worth,
+    price: Callable[[Sequence[Widths]], np.ndarray],
+    target: float,
+    bounds: Bounds,
+    widths: dict[str, int],
+) -> dict[str, int]:
+    """Widths to which nothing can be added within the target."""
+    cost = float(price([widths])[0])
+    while steps := list(_wider(groups, widths, bounds)):
+        costs = price([{**widths, name: width} for name, width in steps])
+        gained = np.asarray([totals[name][width] - totals[name][widths[name]] for name, width in steps])
+        ratio = np.where(costs <= target, gained / np.maximum(costs - cost, 1e-9), -1.0)
+        best = int(np.argmax(ratio))
+        if ratio[best] < 0:
+            break
+        widths = {**widths, steps[best][0]: steps[best][1]}
+        cost = float(costs[best])
+    return widths
+
+
+def cumulated(worth: Float[np.ndarray, " g"]) -> Float[np.ndarray, " g+1"]:
+    """Worth of the best 0, 1, … channels of a group."""
+    return np.concatenate([[0.0], np.cumsum(np.sort(np.asarray(worth, np.float64))[::-1])])
+
+
+def _narrower(groups: Sequence[Group], widths: Widths, bounds: Bounds) -> Iterator[tuple[str, int]]:
+    for group in groups:
+        for width in range(widths[group.name] - 1, bounds.low[group.name] - 1, -1):
+            if group.snap(width) == width:
+                yield group.name, width
+
+
+def _wider(groups: Sequence[Group], widths: Widths, bounds: Bounds) -> Iterator[tuple[str, int]]:
+    for group in groups:
+        for width in range(widths[group.name] + 1, bounds.high[group.name] + 1):
+            if group.snap(width) == width:
+                yield group.name, width
+                break
+
+
+def kept_channels(worth: Worth, widths: Widths) -> dict[str, np.ndarray]:
+    """Indices of the channels that are kept: those of most worth, in their order."""
+    return {
+        name: np.sort(np.argsort(-np.asarray(worth[name]), kind="stable")[:width]) for name, width in widths.items()
+    }
