@@ -32,12 +32,13 @@ from rich.table import Table
 
 from benchmarks import runtimes
 from benchmarks.runtimes import Seconds, Worker
-from rtseg_jax.architecture import ArchSpec, Network, NetworkSpec, counts, declare
+from rtseg_jax.architecture import ArchSpec, Network, counts, declare
 from rtseg_jax.errors import UserError
 from rtseg_jax.files import write_json
 from rtseg_jax.latency.backends import processor_name
+from rtseg_jax.zoo import BiSeNetV2
 
-BISENETV2 = NetworkSpec(19, "gather_expansion", 1.0, (1, 1, 3))
+BISENETV2 = BiSeNetV2(19)
 PARAMETERS = 3_358_627  # of BiSeNetV2 as published
 QUANTIZATIONS = ("none", "fp16", "int8")
 REFERENCE = ("BiSeNetV2", "LiteRT", "float32")

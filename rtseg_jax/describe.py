@@ -14,7 +14,6 @@ from rtseg_jax.config import RunSpec
 from rtseg_jax.latency import unit_of_device
 
 TRAINING_PHASES = ("pretrain", "search", "finetune", "uniform")
-PATH_CHOICES = 3  # skip, LIR, MHSA
 
 Size = tuple[int, int]
 
@@ -41,7 +40,7 @@ def search_space_log10(network: Network) -> float:
     Widths inside a path that is not taken are counted too: this is the number of points that the search moves among.
     """
     widths = sum(math.log10(len(allowed_widths(group))) for group in network.searched_groups)
-    return widths + len(network.mixed_blocks) * math.log10(PATH_CHOICES)
+    return widths + sum(math.log10(len(mixed.choices)) for mixed in network.mixed_blocks)
 
 
 def allowed_widths(group: Group) -> tuple[int, ...]:

@@ -226,6 +226,11 @@ class Network:
         """The places where a path is chosen."""
         return tuple(block for block in self.blocks if isinstance(block, Mixed))
 
+    @property
+    def choices(self) -> dict[str, Mixed]:
+        """The places where a path is chosen, by name."""
+        return {mixed.name: mixed for mixed in self.mixed_blocks}
+
     def walk(self) -> Iterator[tuple[tuple[str, str] | None, Block]]:
         """Yields every block with its (mixed block, path), or None where there is no choice."""
         for block in self.blocks:

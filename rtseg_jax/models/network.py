@@ -22,11 +22,11 @@ class Architecture(NamedTuple):
 
     Attributes:
       masks: 0/1 per indicator, by group name.
-      paths: weights of (skip, lir, mhsa), by mixed block; one-hot when sampled.
+      paths: weights of its choices, by mixed block; one-hot when sampled.
     """
 
     masks: Mapping[str, Float[Array, " g"]]
-    paths: Mapping[str, Float[Array, " 3"]]
+    paths: Mapping[str, Float[Array, " _"]]
 
 
 class Outputs(TypedDict):
@@ -136,8 +136,8 @@ class SegmentationNetwork(nn.Module):
         logits = values[self.network.blocks[-1].output]  # type: ignore[union-attr]
         return Outputs(logits=logits.astype(jnp.float32), auxiliary=tuple(head.astype(jnp.float32) for head in heads))
 
-    def _mix(self, skip: Map, outputs: list[Map], weights: Float[Array, " 3"] | None) -> Map:
-        """Equation 7: h_s·skip + h_l·LIR + h_m·MHSA; without weights the average of the two operators."""
+    def _mix(self, skip: Map, outputs: list[Map], weights: Float[Array, " _"] | None) -> Map:
+        """Equation 7: h_s·skip + h_l·LIR + h_m·MHSA, …; without weights the average of the operators."""
         if weights is None:
             return sum(outputs[1:], outputs[0]) / len(outputs)
         cast = weights.astype(self.dtype)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from rtseg_jax.architecture import PATHS, Group, Network
+from rtseg_jax.architecture import Group, Network
 from rtseg_jax.architecture.graph import Op
 from rtseg_jax.models import Architecture
 from rtseg_jax.models.variables import lookup
@@ -23,11 +23,11 @@ class ArchParams(NamedTuple):
 
     Attributes:
       widths: indicators, by group.
-      paths: logits of (skip, lir, mhsa), by mixed block.
+      paths: logits of its choices, by mixed block.
     """
 
     widths: Mapping[str, Float[Array, " g"]]
-    paths: Mapping[str, Float[Array, " 3"]]
+    paths: Mapping[str, Float[Array, " _"]]
 
 
 def initialize(network: Network, params: Mapping[str, Any], seed: int) -> ArchParams:
@@ -45,7 +45,7 @@ def initialize(network: Network, params: Mapping[str, Any], seed: int) -> ArchPa
         indicators = np.empty(group.size, np.float32)
         indicators[order] = INITIAL_INDICATOR + offsets
         widths[group.name] = jnp.asarray(indicators)
-    return ArchParams(widths, {mixed.name: jnp.zeros(len(PATHS)) for mixed in network.mixed_blocks})
+    return ArchParams(widths, {mixed.name: jnp.zeros(len(mixed.choices)) for mixed in network.mixed_blocks})
 
 
 def _importance(network: Network, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -80,11 +80,11 @@ def sample(network: Network, arch_params: ArchParams, key: jax.Array, temperatur
     """One sample: thresholded widths, one Gumbel-softmax path per mixed block (its noise from `key`)."""
     names = sorted(arch_params.paths)
     keys = jax.random.split(key, max(1, len(names)))
-    noise = {name: jax.random.gumbel(k, (len(PATHS),)) for name, k in zip(names, keys, strict=False)}
+    noise = {name: jax.random.gumbel(k, arch_params.paths[name].shape) for name, k in zip(names, keys, strict=False)}
     paths = {name: sample_path(arch_params.paths[name], noise[name], temperature) for name in names}
     return Architecture(width_masks(network, arch_params.widths), paths)
 
 
-def path_probabilities(arch_params: ArchParams) -> dict[str, Float[Array, " 3"]]:
+def path_probabilities(arch_params: ArchParams) -> dict[str, Float[Array, " _"]]:
     """Softmax of the path logits: the weights of the latency term."""
     return {name: jax.nn.softmax(logits) for name, logits in arch_params.paths.items()}

@@ -66,7 +66,11 @@ def around(groups: Sequence[Group], widths: Widths) -> Bounds:
 
 
 def best_widths(
-    groups: Sequence[Group], worth: Worth, price: Callable[[Sequence[Widths]], np.ndarray], target: float, bounds: Bounds
+    groups: Sequence[Group],
+    worth: Worth,
+    price: Callable[[Sequence[Widths]], np.ndarray],
+    target: float,
+    bounds: Bounds,
 ) -> dict[str, int]:
     """The widths within `bounds` that cost at most `target` and lose least worth, by greedy exchange.
 

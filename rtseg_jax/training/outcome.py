@@ -9,7 +9,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from rtseg_jax.architecture import ArchSpec, NetworkSpec, counts, declare_spec
+from rtseg_jax.architecture import ArchSpec, counts, declare_spec
 from rtseg_jax.data import evaluation_batches
 from rtseg_jax.data.subset import Subset, spread
 from rtseg_jax.evaluation.confusion import predict_labels
@@ -22,6 +22,7 @@ from rtseg_jax.training.scoring import make_scorer
 from rtseg_jax.training.step import normalize
 from rtseg_jax.visualization.overlay import comparison_picture
 from rtseg_jax.visualization.report import write_report
+from rtseg_jax.zoo import BiSeNetV2
 
 PICTURES = 6  # validation pictures in the report
 
@@ -64,7 +65,7 @@ def _architectures(run: Run) -> dict[str, ArchSpec]:
 
 def bisenetv2(num_classes: int) -> ArchSpec:
     """The baseline of the paper, at its published width."""
-    return ArchSpec(NetworkSpec(num_classes, "gather_expansion", 1.0, (1, 1, 3)), {}, {})
+    return ArchSpec(BiSeNetV2(num_classes), {}, {})
 
 
 def _measure(run: Run, architectures: dict[str, ArchSpec]) -> dict[str, Timing]:

@@ -159,7 +159,7 @@ def _forward(
         mutable=["batch_stats"],
         rngs={"dropout": jax.random.fold_in(key, 2)},
     )
-    return outputs, updates["batch_stats"]
+    return outputs, updates.get("batch_stats", {})  # a network without norms has none
 
 
 def _keep_unselected(network: Network, old: Any, new: Any, architecture: Architecture | None) -> Any:

@@ -12,15 +12,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rtseg_jax.architecture import ArchSpec, NetworkSpec, declare, declare_spec
+from rtseg_jax.architecture import ArchSpec, declare, declare_spec
 from rtseg_jax.export import operators, parity, tflite
 from rtseg_jax.export.heads import network_function
 from rtseg_jax.export.spec import ExportSpec
 from rtseg_jax.latency.sampling import living
 from rtseg_jax.models.network import BlockModule
+from rtseg_jax.zoo import BiSeNetV2, RTSeg
 
-TINY = NetworkSpec(num_classes=3, width=0.25, segment_blocks=(1, 1, 1))
-PLAIN = NetworkSpec(num_classes=3, width=0.25, segment_blocks=(1, 1, 1), block="gather_expansion")
+TINY = RTSeg(num_classes=3, width=0.25, segment_blocks=(1, 1, 1))
+PLAIN = BiSeNetV2(num_classes=3, width=0.25, segment_blocks=(1, 1, 1))
 SIZES = ((32, 64), (33, 65))
 MEAN, STD = (0.3, 0.4, 0.5), (0.2, 0.25, 0.3)
 PATHS = ("mhsa", "skip", "lir")

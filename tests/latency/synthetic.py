@@ -2,12 +2,13 @@
 
 import numpy as np
 
-from rtseg_jax.architecture import Block, Network, NetworkSpec, declare_spec, graph, operators
+from rtseg_jax.architecture import Block, Network, declare_spec, graph, operators
 from rtseg_jax.architecture.counts import op_macs, pixels
 from rtseg_jax.latency.fitting import Measured
 from rtseg_jax.latency.sampling import sample_blocks, sample_networks
+from rtseg_jax.zoo import RTSeg
 
-SPEC = NetworkSpec(num_classes=5, width=0.5)
+SPEC = RTSeg(num_classes=5, width=0.5)
 SIZE = (64, 128)
 CARD = {
     "device": "formula",

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from rtseg_jax.architecture import Block, Group, NetworkSpec, Tensor, counts, declare
-from rtseg_jax.architecture.blocks import conv_block, lir_block, mhsa_block
 from rtseg_jax.architecture.builder import Builder
 from rtseg_jax.architecture.extents import Strided
 from rtseg_jax.latency.features import (
@@ -20,10 +19,13 @@ from rtseg_jax.latency.features import (
     width_features,
 )
 from rtseg_jax.latency.pricing import feature_table
+from rtseg_jax.zoo import BiSeNetV2, RTSeg
+from rtseg_jax.zoo.bisenetv2 import conv_block
+from rtseg_jax.zoo.rtseg import lir_block, mhsa_block
 
 SIZE = (33, 65)
 MACS = [WIDTH_FEATURES.index(f"{kind}_macs") for kind in ("conv", "pointwise", "depthwise", "transpose", "attention")]
-NETWORKS = [NetworkSpec(num_classes=5, width=0.5, block=block) for block in ("mixed", "lir", "gather_expansion")]
+NETWORKS = [RTSeg(5, width=0.5), RTSeg(5, width=0.5, block="lir"), BiSeNetV2(5, width=0.5)]
 
 
 def all_blocks() -> list[Block]:
@@ -118,7 +120,7 @@ def test_mac_features_add_up_to_the_counted_macs(block: Block):
     assert found == pytest.approx(counts.block_macs(block, SIZE) + pooled, rel=1e-6)
 
 
-@pytest.mark.parametrize("spec", NETWORKS, ids=lambda spec: spec.block)
+@pytest.mark.parametrize("spec", NETWORKS, ids=lambda spec: getattr(spec, "block", spec.name))
 def test_table_equals_block_features_at_partial_widths(spec: NetworkSpec):
     blocks = declare(spec).plain_blocks
     generator = np.random.default_rng(0)

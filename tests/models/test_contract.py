@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rtseg_jax.architecture import Block, NetworkSpec, counts, declare
+from rtseg_jax.architecture import Block, counts, declare
 from rtseg_jax.architecture.extents import Strided
 from rtseg_jax.models import SegmentationNetwork
 from rtseg_jax.models.network import BlockModule
+from rtseg_jax.zoo import BiSeNetV2, RTSeg
 
 SIZE = (33, 65)
 BATCH = 4  # the context block normalizes over the batch alone: two pictures would leave no gradient
@@ -18,8 +19,8 @@ QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes
 
 _SMALL = {"width": 0.25, "expansion": 2, "mlp_ratio": 2, "head_width": 8, "auxiliary_channels": 8}
 _NETWORKS = [
-    declare(NetworkSpec(5, "mixed", segment_blocks=(1, 0, 0), **_SMALL)),
-    declare(NetworkSpec(5, "gather_expansion", segment_blocks=(1, 0, 0), **_SMALL)),
+    declare(RTSeg(5, segment_blocks=(1, 0, 0), **_SMALL)),
+    declare(BiSeNetV2(5, segment_blocks=(1, 0, 0), width=0.25, expansion=2, auxiliary_channels=8)),
 ]
 BLOCKS = {
     "conv": "detail_2_1",

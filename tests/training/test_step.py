@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from rtseg_jax.architecture import PATHS, NetworkSpec, declare
+from rtseg_jax.architecture import declare
 from rtseg_jax.models import Architecture, SegmentationNetwork
 from rtseg_jax.search.arch_params import ArchParams, initialize
 from rtseg_jax.search.estimators import binarize, sample_path
@@ -20,8 +20,11 @@ from rtseg_jax.training.sharding import data_mesh, put_batch, put_replicated, re
 from rtseg_jax.training.specs import SearchSpec
 from rtseg_jax.training.state import TrainState
 from rtseg_jax.training.step import SearchSetup, StepSetup, make_step, normalize
+from rtseg_jax.zoo import RTSeg
 
-SPEC = NetworkSpec(
+PATHS = ("skip", "lir", "mhsa")
+
+SPEC = RTSeg(
     3,
     width=0.05,  # eight channels everywhere but in the head
     segment_blocks=(0, 0, 1),
