@@ -63,20 +63,21 @@ def depthwise_conv2d(
 def conv_transpose2d(
     x: Float[Array, "b h w c"], kernel: Float[Array, "kh kw c o"], *, stride: int, lowering: Lowering
 ) -> Float[Array, "b h2 w2 o"]:
-    """Transposed convolution to `stride` times the size.
+    """Transposed convolution, all of it: what overlapping patches stick out by is for `transpose_margin` to cut.
 
-    As in `lax`, the kernel is placed turned round: its last tap makes the first pixel of the patch. What sticks out is
-    cut as PyTorch cuts it at padding ⌊(kernel − stride + 1) / 2⌋, with the output padding that completes the size.
+    As in `lax`, the kernel is placed turned round: its last tap makes the first pixel of the patch.
     """
     if min(kernel.shape[:2]) < stride:
         raise ValueError(f"conv_transpose2d needs a kernel of {stride}×{stride} at least, got {kernel.shape}")
     if lowering == "cpu" and kernel.shape[:2] == (stride, stride):
         return _patches(x, kernel, stride)
-    pads = []
-    for size in kernel.shape[:2]:
-        before = size - 1 - (size - stride + 1) // 2
-        pads.append((before, stride + size - 2 - before))
-    return lax.conv_general_dilated(x, kernel, (1, 1), pads, lhs_dilation=(stride, stride), dimension_numbers=_NHWC)
+    # With less padding than all of it, the converter writes a layer that is shifted by a pixel.
+    return lax.conv_transpose(x, kernel, (stride, stride), "VALID", dimension_numbers=_NHWC)
+
+
+def transpose_margin(kernel: Size, stride: int) -> Size:
+    """Rows and columns that PyTorch's padding cuts off in front, to end at `stride` times the size."""
+    return ((kernel[0] - stride + 1) // 2, (kernel[1] - stride + 1) // 2)
 
 
 def _patches(x: Array, kernel: Array, stride: int) -> Array:

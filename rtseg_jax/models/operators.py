@@ -29,7 +29,7 @@ from rtseg_jax.models.attention import (
     unit_norm,
 )
 from rtseg_jax.models.batch_norm import Statistics, batch_norm
-from rtseg_jax.models.convolution import Lowering, conv2d, conv_transpose2d, depthwise_conv2d, spatial
+from rtseg_jax.models.convolution import Lowering, conv2d, conv_transpose2d, depthwise_conv2d, spatial, transpose_margin
 from rtseg_jax.models.pooling import adaptive_average_pool, average_pool, max_pool
 from rtseg_jax.models.resize import resize
 
@@ -111,13 +111,16 @@ def _(op: operators.Conv, inputs: list[Map], context: Context) -> Map:
 def _(op: operators.ConvTranspose, inputs: list[Map], context: Context) -> Map:
     weights = context.weights(op)
     kernel = weights["kernel"].astype(context.dtype)
+    height, width = spatial(inputs[1]) if len(inputs) > 1 else (op.stride * side for side in spatial(inputs[0]))
+    top, left = transpose_margin(op.kernel, op.stride)
+    window = (slice(None), slice(top, top + height), slice(left, left + width))
     x = _add_bias(conv_transpose2d(inputs[0], kernel, stride=op.stride, lowering=context.lowering), weights)
-    height, width = spatial(inputs[1]) if len(inputs) > 1 else spatial(x)
     if context.train:
-        x = x[:, :height, :width]
-    # In inference the same numbers, in the order in which a converter folds the norm into the convolution.
+        x = x[window]
     x = context.norm(op, x) if op.norm else x
-    return activate(x[:, :height, :width], op.activation, weights.get("slope"))
+    x = activate(x, op.activation, weights.get("slope"))
+    # In inference the same numbers, in the order in which a converter folds the norm into the convolution.
+    return x if context.train else x[window]
 
 
 @apply_op.register
