@@ -93,7 +93,7 @@ class Subject:
 
 def street_pictures(size: Size, number: int) -> np.ndarray:
     """Drawn streets."""
-    from rtseg_jax.data.synthetic import StreetSource  # noqa: PLC0415
+    from rtseg_jax.data.synthetic import StreetSource
 
     source = StreetSource(number, size, seed=0, split="train", num_classes=19)
     return np.stack([source[i]["image"] for i in range(number)])
@@ -101,14 +101,14 @@ def street_pictures(size: Size, number: int) -> np.ndarray:
 
 def subject_of(workdir: str, size: Size) -> Subject:
     """Reads or makes a network and exports it; `workdir` is empty for BiSeNetV2. Loads JAX and TensorFlow."""
-    import jax  # noqa: PLC0415
+    import jax
 
-    from rtseg_jax.deployment.trained import NORMALIZATION, load_trained  # noqa: PLC0415
-    from rtseg_jax.export import tflite  # noqa: PLC0415
-    from rtseg_jax.export.heads import network_function  # noqa: PLC0415
-    from rtseg_jax.export.integer import Calibrated  # noqa: PLC0415
-    from rtseg_jax.export.spec import ExportSpec  # noqa: PLC0415
-    from rtseg_jax.training.workdir import Workdir  # noqa: PLC0415
+    from rtseg_jax.deployment.trained import NORMALIZATION, load_trained
+    from rtseg_jax.export import tflite
+    from rtseg_jax.export.heads import network_function
+    from rtseg_jax.export.integer import Calibrated
+    from rtseg_jax.export.spec import ExportSpec
+    from rtseg_jax.training.workdir import Workdir
 
     if workdir:
         trained = load_trained(Workdir(workdir))

@@ -25,9 +25,10 @@ import optax
 
 from rtseg_jax.architecture import Network, NetworkSpec, declare
 from rtseg_jax.models import SegmentationNetwork, initial_variables
+from rtseg_jax.models.normalization import IMAGE_MEAN, IMAGE_STD
 from rtseg_jax.training.losses import LossSpec
 from rtseg_jax.training.state import TrainState
-from rtseg_jax.training.step import IMAGE_MEAN, IMAGE_STD, StepSetup, make_step
+from rtseg_jax.training.step import StepSetup, make_step
 from rtseg_jax.zoo import RTSeg
 
 try:

@@ -104,7 +104,7 @@ def host_cpu(request: Request) -> Figures:
     One thread is timed by its CPU time as well, which other programs of the machine do not lengthen. With several it
     would leave out those that the runtime started.
     """
-    import ai_edge_litert.interpreter  # noqa: F401, PLC0415  (its memory is not the model's)
+    import ai_edge_litert.interpreter  # noqa: F401  (its memory is not the model's)
 
     backend = HostCpu(request.threads, request.runs)
     before = resident_mb()

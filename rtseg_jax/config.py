@@ -8,7 +8,7 @@ from typing import Any
 import ml_collections
 
 from rtseg_jax.architecture import NetworkSpec, network_class
-from rtseg_jax.data import DataSpec, dataset_info
+from rtseg_jax.data import DatasetInfo, DataSpec, dataset_info
 from rtseg_jax.errors import UserError
 from rtseg_jax.latency import LatencySpec
 from rtseg_jax.search.budget import Budget
@@ -27,6 +27,7 @@ class RunSpec:
     init_from: str | None
     network: NetworkSpec
     data: DataSpec
+    info: DatasetInfo
     train: TrainSpec
     loss: LossSpec
     search: SearchSpec
@@ -56,7 +57,15 @@ def base_config() -> ml_collections.ConfigDict:
 def _data() -> ml_collections.ConfigDict:
     data = ml_collections.ConfigDict()
     data.name = "cityscapes"  # data set, see rtseg_jax/data
-    data.data_dir = ""  # folder of the data set; empty where none is needed
+    data.data_dir = ""  # folder of the data set, or its zip or tar; empty where none is needed
+    data.train_split = "train"  # what is trained on: train, validation, test, or several joined by +
+    data.validation_split = "validation"  # what is scored, likewise; only splits that have labels
+    data.classes = ()  # classes to learn, NAME or NEW=NAME+NAME: ('road', 'vehicle=car+truck+bus'); empty: all
+    data.rest = "ignore"  # classes not picked: ignore, or other (one more class of that name)
+    data.ids = ""  # meaning of numbers or colours in label files: 0=background,255=person or 12=ignore or #ff0000=car
+    data.bad = "refuse"  # files that cannot be used: refuse to start, or skip them and say which
+    data.pairs = ""  # of `folder`: patterns of pictures and labels, as 'images/*.jpg masks/*_gt.png'; empty: found
+    data.validation_share = 0.2  # of `folder` without a split: share of the pictures to score, drawn with the seed
     data.train_size = (512, 1024)  # crop, (height, width) in pixels
     data.eval_size = (512, 1024)  # network input at evaluation and on the phone, pixels
     data.base_size = (512, 1024)  # resized to this before random scaling (ours: Cityscapes halved first); (0, 0): not
@@ -157,18 +166,23 @@ def _latency() -> ml_collections.ConfigDict:
     return latency
 
 
-def run_spec(config: ml_collections.ConfigDict) -> RunSpec:
-    """Checks a config and freezes it; raises `UserError` on values that cannot work."""
+def run_spec(config: ml_collections.ConfigDict, info: DatasetInfo | None = None) -> RunSpec:
+    """Checks a config and freezes it; raises `UserError` on values that cannot work.
+
+    `info` are the classes where they are known already: those of `folder` stand in its files, which may be elsewhere.
+    """
     unknown = [phase for phase in config.phases if phase not in PHASES]
     if unknown:
         raise UserError(f"config.phases names {unknown[0]!r}; phases are {', '.join(PHASES)}")
-    data = _data_spec(config)
+    data = data_spec(config)
     check_sampling(data.train_size, data.eval_size)
+    info = info or dataset_info(data)
     return RunSpec(
         phases=tuple(config.phases),
         init_from=config.init_from or None,
-        network=_network_spec(config, dataset_info(data.name).num_classes),
+        network=_network_spec(config, info.num_classes),
         data=data,
+        info=info,
         train=TrainSpec(seed=config.seed, batch_size=config.batch_size, **config.train),
         loss=LossSpec(**{**config.loss, "class_weights": tuple(config.loss.class_weights) or None}),
         search=SearchSpec(**config.search),
@@ -210,11 +224,13 @@ def _parities(side: int) -> tuple[int, ...]:
     return tuple(-(-side // stride) % 2 for stride in (1, 2, 4, 8, 16))
 
 
-def _data_spec(config: ml_collections.ConfigDict) -> DataSpec:
+def data_spec(config: ml_collections.ConfigDict) -> DataSpec:
+    """The part of a config that names the data."""
     values: dict[str, Any] = dict(config.data)
     for name in ("base_size", "scale_range"):
         values[name] = tuple(values[name]) if any(values[name]) else None
     values["data_dir"] = values["data_dir"] or None
+    values["classes"] = tuple(values["classes"])
     return DataSpec(seed=config.seed, **values)
 
 

@@ -63,7 +63,7 @@ def run() -> None:
 
 
 def _convert(workdir: Workdir, output: Path) -> Card:
-    from rtseg_jax.deployment.converting import convert_trained, export_trained  # noqa: PLC0415 (TensorFlow)
+    from rtseg_jax.deployment.converting import convert_trained, export_trained
 
     check_request(_FORMAT.value, output, _QUANTIZE.value, require_gpu=_REQUIRE_GPU.value)
     trained = load_trained(workdir)
@@ -106,7 +106,7 @@ def _size(trained: Trained) -> tuple[int, int]:
 def _dataset(trained: Trained) -> Dataset:
     data = trained.spec.data
     try:
-        return build_dataset(dataclasses.replace(data, data_dir=_DATA_DIR.value or data.data_dir))
+        return build_dataset(dataclasses.replace(data, data_dir=_DATA_DIR.value or data.data_dir), trained.info)
     except UserError as error:
         raise UserError(f"{error}; name the pictures' place with --data_dir, or do without by --pictures=0") from error
 

@@ -18,8 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped, UInt8
 
-from rtseg_jax.data.augmentation import resize_image, resize_label
+from rtseg_jax.data.augmentation import resize_image
 from rtseg_jax.errors import UserError
+from rtseg_jax.evaluation.upsampling import label_map, labels_from
 from rtseg_jax.export.interpreter import load_interpreter
 from rtseg_jax.export.metadata import read_metadata
 from rtseg_jax.visualization.palette import Color
@@ -39,6 +40,7 @@ class Segmenter:
       size: height and width of the network's input.
       network: from a picture of that size to what the network answers, once it is computed.
       finish: from that answer and the (height, width) of the picture to its label map.
+      any_size: whether the network takes other sizes as well, compiled anew for each.
     """
 
     labels: tuple[str, ...]
@@ -46,6 +48,12 @@ class Segmenter:
     size: Size
     network: Callable[[UInt8[np.ndarray, "h w 3"]], Any] = dataclasses.field(repr=False)
     finish: Callable[[Any, Size], UInt8[np.ndarray, "h w"]] = dataclasses.field(repr=False)
+    any_size: bool = False
+
+    @property
+    def gives_logits(self) -> bool:
+        """Whether the network answers with logits, not with classes."""
+        return self.finish is from_logits
 
     def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w"]:
         """The class of every pixel of an RGB picture, at the picture's own size.
@@ -83,32 +91,14 @@ def check_image(image: Any) -> None:
         raise UserError(f"a picture is an RGB array uint8[height width 3], not {form}")
 
 
-@partial(jax.jit, static_argnames="size")
-def largest_logits(logits: Float[Array, "1 h w k"], size: Size) -> UInt8[Array, "{size[0]} {size[1]}"]:
-    """The answer of `evaluation.confusion.predict_labels`, one class after the other.
-
-    All logits of a photograph of 12 megapixels take a gigabyte, this a few label maps.
-    """
-
-    def step(best: tuple[Array, Array], item: tuple[Array, Array]) -> tuple[tuple[Array, Array], None]:
-        (value, label), (number, plane) = best, item
-        plane = plane if plane.shape == size else jax.image.resize(plane, size, "bilinear")
-        return (jnp.maximum(value, plane), jnp.where(plane > value, number, label)), None
-
-    planes = jnp.moveaxis(logits[0].astype(jnp.float32), -1, 0)
-    start = jnp.full(size, -jnp.inf, jnp.float32), jnp.zeros(size, jnp.uint8)
-    (_, labels), _ = jax.lax.scan(step, start, (jnp.arange(len(planes), dtype=jnp.uint8), planes))
-    return labels
-
-
 def from_logits(logits: Float[Array | np.ndarray, "1 h w k"], size: Size) -> UInt8[np.ndarray, "h2 w2"]:
     """Labels from logits of any size: resized bilinearly to `size`, then the largest."""
-    return np.asarray(largest_logits(jnp.asarray(logits), size))
+    return label_map(np.asarray(logits)[0], size)
 
 
 def from_classes(classes: Shaped[np.ndarray, "1 h w 1"], size: Size) -> UInt8[np.ndarray, "h2 w2"]:
     """Labels from a map of class numbers: of each pixel of `size` the nearest."""
-    return resize_label(np.rint(classes[0, :, :, 0]).astype(np.uint8), size)
+    return labels_from(classes[0], size)
 
 
 def _load_file(path: Path, threads: int) -> Segmenter:
@@ -148,10 +138,10 @@ def dequantize(numbers: Shaped[np.ndarray, "*shape"], tensor: dict[str, Any]) ->
 
 
 def _load_workdir(root: Path) -> Segmenter:
-    from rtseg_jax.deployment.trained import load_trained  # noqa: PLC0415 (exported files need none of these)
-    from rtseg_jax.models import SegmentationNetwork  # noqa: PLC0415
-    from rtseg_jax.models.convolution import default_lowering  # noqa: PLC0415
-    from rtseg_jax.training.workdir import Workdir  # noqa: PLC0415
+    from rtseg_jax.deployment.trained import load_trained
+    from rtseg_jax.models import SegmentationNetwork
+    from rtseg_jax.models.convolution import default_lowering
+    from rtseg_jax.training.workdir import Workdir
 
     workdir = Workdir(root)
     try:
@@ -165,11 +155,11 @@ def _load_workdir(root: Path) -> Segmenter:
     model = SegmentationNetwork(trained.network, lowering=default_lowering())
     network = partial(_run_jax, _compiled(model), trained.variables)
     info = trained.info
-    return Segmenter(info.class_names, info.palette, trained.spec.data.eval_size, network, from_logits)
+    return Segmenter(info.class_names, info.palette, trained.spec.data.eval_size, network, from_logits, True)
 
 
 def _compiled(model: Any) -> Callable[[Any, Array], Array]:
-    from rtseg_jax.training.step import normalize  # noqa: PLC0415
+    from rtseg_jax.models.normalization import normalize
 
     return jax.jit(lambda variables, picture: model.apply(variables, normalize(picture[None]))["logits"])
 

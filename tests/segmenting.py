@@ -12,9 +12,9 @@ from rtseg_jax.data import SYNTHETIC_STREETS
 from rtseg_jax.export.metadata import Metadata, attach_metadata
 from rtseg_jax.export.spec import ExportSpec
 from rtseg_jax.models import SegmentationNetwork, initial_variables
+from rtseg_jax.models.normalization import IMAGE_MEAN, IMAGE_STD
 from rtseg_jax.search.uniform import supernet_spec
 from rtseg_jax.training.checkpoints import Checkpoints
-from rtseg_jax.training.step import IMAGE_MEAN, IMAGE_STD
 from rtseg_jax.training.workdir import Workdir
 from rtseg_jax.zoo import RTSeg
 

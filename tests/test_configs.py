@@ -46,7 +46,7 @@ def test_builds(name):
     data_set, size, width = TABLE[name]
     spec = run_spec(load(name).get_config())
     assert (spec.data.name, spec.data.eval_size, spec.network.width) == (data_set, size, width)
-    assert spec.network.num_classes == dataset_info(data_set).num_classes
+    assert spec.network.num_classes == dataset_info(spec.data).num_classes
     assert len(declare(spec.network).mixed_blocks) == sum(spec.network.segment_blocks)
     assert f"Network at {size[0]}×{size[1]}" in describe(spec)
 

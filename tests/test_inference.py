@@ -16,12 +16,12 @@ from segmenting import EXPORTS, MODEL, SIZE, metadata, random_variables, write_w
 from rtseg_jax import inference
 from rtseg_jax.data import SYNTHETIC_STREETS, DataSpec, build_dataset, evaluation_batches
 from rtseg_jax.errors import UserError
-from rtseg_jax.evaluation.confusion import predict_labels
+from rtseg_jax.evaluation.upsampling import label_map
 from rtseg_jax.export.metadata import attach_metadata
 from rtseg_jax.export.spec import ExportSpec
-from rtseg_jax.inference import Segmenter, check_image, from_logits, largest_logits, load
+from rtseg_jax.inference import Segmenter, check_image, from_logits, load
+from rtseg_jax.models.normalization import normalize
 from rtseg_jax.training.run import zero_variables
-from rtseg_jax.training.step import normalize
 
 STREETS = DataSpec("synthetic_streets", eval_size=SIZE, base_size=(77, 131), num_train=1, num_validation=1)
 
@@ -86,7 +86,7 @@ def test_labels_are_those_that_the_evaluation_scores(segment, street):
     batch = next(evaluation_batches(build_dataset(STREETS).validation, STREETS, 1, num_threads=0))
     variables = jax.tree.map(jnp.asarray, random_variables())
     logits = jax.jit(lambda image: MODEL.apply(variables, normalize(image))["logits"])(batch["image"])
-    expected = np.asarray(predict_labels(logits, batch["label"].shape[1:])[0], np.uint8)
+    expected = label_map(np.asarray(logits)[0], batch["label"][0].shape)
     assert expected.shape == (77, 131)
     assert agreement(segment(street["image"]), expected) > 0.999
 
@@ -101,12 +101,6 @@ def test_constant_logits_give_the_constant_map(tmp_path):
     segment = load(write_workdir(tmp_path, variables).root)
     for size in ((1, 1), (37, 53), SIZE):
         np.testing.assert_array_equal(segment(np.full((*size, 3), 90, np.uint8)), np.full(size, 7, np.uint8))
-
-
-@pytest.mark.parametrize("size", [(16, 24), (37, 53), (5, 7), (16, 25)])
-def test_class_after_class_is_what_all_at_once_gives(size):
-    logits = jnp.asarray(np.random.default_rng(0).standard_normal((1, 16, 24, 11), np.float32))
-    np.testing.assert_array_equal(largest_logits(logits, size), predict_labels(logits, size)[0])
 
 
 def test_of_equal_logits_the_first_class_counts():

@@ -3,7 +3,7 @@
 from typing import Any
 
 from rtseg_jax.data.augmentation import prepare
-from rtseg_jax.data.dataset import Dataset, DataSpec, Example, Source
+from rtseg_jax.data.dataset import Dataset, DataSpec, Description, Example, Source, describe_example, fingerprint_of
 from rtseg_jax.errors import UserError
 
 CACHE_BYTES = 1 << 30
@@ -44,6 +44,14 @@ class CachedSource:
         """The same source with so many times less room: for processes that keep what they read each for itself."""
         return CachedSource(self.source, self.max_bytes // parts)
 
+    def describe(self, index: int) -> Description:
+        """Name and files of an example."""
+        return describe_example(self.source, index)
+
+    def fingerprint(self) -> str | None:
+        """That of the source."""
+        return fingerprint_of(self.source)
+
 
 class PreparedSource:
     """The examples of a source at `spec.base_size`: what random scales begin with, and smaller to keep."""
@@ -63,6 +71,14 @@ class PreparedSource:
                 f"{example['label'].shape} differ; resize the label to the picture with nearest neighbour"
             )
         return prepare(example, self._spec)
+
+    def describe(self, index: int) -> Description:
+        """Name and files of an example."""
+        return describe_example(self._source, index)
+
+    def fingerprint(self) -> str | None:
+        """That of the source."""
+        return fingerprint_of(self._source)
 
 
 def kept_in_memory(dataset: Dataset, spec: DataSpec) -> Dataset:

@@ -1,108 +1,103 @@
-"""CamVid in the usual folder layout: train/ trainannot/ val/ valannot/, with or without train.txt and val.txt."""
+"""CamVid in both forms that circulate; which one a folder holds is seen from its folders.
 
-from pathlib import Path
+SegNet's copy, 480×360, labels of 11 ids, 11 = void:
 
-import numpy as np
-from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError
+    train/NAME.png  trainannot/NAME.png  val/ valannot/ test/ testannot/  with or without train.txt val.txt test.txt
 
-from rtseg_jax.data.caching import CachedSource
-from rtseg_jax.data.catalogue import CAMVID
-from rtseg_jax.data.dataset import Dataset, DataSpec, Example
+The original, 960×720, labels of 32 colours, which become the same 11 classes (classes/camvid.json has the grouping):
+
+    701_StillsRaw_full/NAME.png  LabeledApproved_full/NAME_L.png, or pictures and labels in one folder or any others
+
+SegNet's lists divide it where they lie beside it as train.txt, val.txt and test.txt. Without them the names of the
+frames do, with the same result (`segnet_split`).
+"""
+
+from pathlib import PurePosixPath
+
+from rtseg_jax.data.dataset import DatasetInfo, DataSpec, Source
+from rtseg_jax.data.findings import Finding
+from rtseg_jax.data.pair_source import PairSource
+from rtseg_jax.data.pairing import Pair, Pairing, listed_pairs, pair_up, stem
+from rtseg_jax.data.storage import Files, open_files
 from rtseg_jax.errors import UserError
-from rtseg_jax.labels import IGNORE
 
-VOID_ID = 11
-"""The id that the label files use for pixels of no class."""
-
-
-class CamVidSource:
-    """One split of CamVid. Pairs and sizes are checked when it is made, contents when a picture is decoded."""
-
-    def __init__(self, root: Path, split: str):
-        self._pairs = find_pairs(root, split)
-        for image, label in self._pairs:
-            _check_sizes(image, label)
-
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    def __getitem__(self, index: int) -> Example:
-        return _read_example(*self._pairs[index])
+HOLDS = (
+    "the folder that holds train/, trainannot/, val/ and valannot/, or the original's pictures and NAME_L.png labels"
+)
+SPLITS = ("train", "validation", "test")
+_SHORT = {"train": "train", "validation": "val", "test": "test"}
+_LISTS = {"train": ("train.txt",), "validation": ("val.txt", "valid.txt"), "test": ("test.txt",)}
 
 
-def build_camvid(spec: DataSpec) -> Dataset:
-    """CamVid from `spec.data_dir`, with `train` for training and `val` for validation."""
-    if spec.data_dir is None:
-        raise UserError("camvid needs data_dir, the folder that holds train/, trainannot/, val/ and valannot/")
-    root = Path(spec.data_dir)
-    return Dataset(CAMVID, CachedSource(CamVidSource(root, "train")), CachedSource(CamVidSource(root, "val")))
+def read(spec: DataSpec, info: DatasetInfo, split: str) -> tuple[Source, tuple[Finding, ...]]:
+    """One split of whichever form the folder holds."""
+    assert spec.data_dir is not None
+    files = open_files(spec.data_dir)
+    listing = next((name for name in _LISTS[split] if name in files), None)
+    if any(files.names(f"{short}annot") for short in _SHORT.values()):
+        found = _copy(files, _SHORT[split], listing)
+    else:
+        found = _original(files, split, listing)
+    found = found.checked(spec.bad)
+    return PairSource(files, found.pairs, info.labels), found.findings
 
 
-def find_pairs(root: Path, split: str) -> list[tuple[Path, Path]]:
-    """(image file, label file) of each example of a split, in the order of its list file or by name."""
-    images, labels = _names(root / split), _names(root / f"{split}annot")
-    listing = root / f"{split}.txt"
-    names = _listed(listing) if listing.is_file() else sorted(images | labels)
-    for name in names:
-        for folder, present, other in ((split, images, f"{split}annot"), (f"{split}annot", labels, split)):
-            if name not in present:
-                raise UserError(f"{root / folder / name} is missing; add it, or remove {other}/{name} and its listing")
-    return [(root / split / name, root / f"{split}annot" / name) for name in names]
+def segnet_split(frame: str) -> str:
+    """The split in which SegNet has a frame of the original, from the frame's name; equal to its lists."""
+    sequence, _, number = frame.partition("_")
+    digits = int("".join(filter(str.isdecimal, number)) or 0)
+    if sequence == "Seq05VD" or (sequence == "0001TP" and digits >= 8550):
+        return "test"
+    return "validation" if sequence == "0016E5" and 7959 <= digits <= 8159 and digits % 2 else "train"
 
 
-def _names(folder: Path) -> set[str]:
-    if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder; data_dir must hold train/, trainannot/, val/ and valannot/")
-    names = {path.name for path in folder.glob("*.png")}
-    if not names:
-        raise UserError(f"{folder} holds no .png files; unpack the data set again")
-    return names
+def _copy(files: Files, short: str, listing: str | None) -> Pairing:
+    folders = (short, f"{short}annot")
+    if listing is not None:
+        return listed_pairs(files, listing, folders, lambda image: f"{folders[1]}/{_base(image)}.png", _base)
+    images, labels = (tuple(name for name in files.names(folder) if name.endswith(".png")) for folder in folders)
+    for folder, names in zip(folders, (images, labels), strict=True):
+        if not names:
+            raise UserError(f"{files.where(folder)} holds no .png files; data_dir must be {HOLDS}")
+    return pair_up(files, images, labels, _base, _base, (f"{short}/NAME.png", f"{short}annot/NAME.png"))
 
 
-def _listed(listing: Path) -> list[str]:
-    # The published lists hold absolute paths of another machine; only the names mean anything here.
-    names = [Path(line.split()[0]).name for line in listing.read_text().splitlines() if line.strip()]
-    if not names:
-        raise UserError(f"{listing} lists no pictures; remove it to use every picture of the folder")
-    return names
+def _original(files: Files, split: str, listing: str | None) -> Pairing:
+    pictures = [name for name in files.names() if name.endswith(".png")]
+    if not any(name.endswith("_L.png") for name in pictures):
+        raise UserError(f"{files.where('')} holds no CamVid; data_dir must be {HOLDS}")
+    found = pair_up(files, pictures, pictures, _frame, _labelled_frame, ("NAME.png", "NAME_L.png"))
+    if listing is None:
+        pairs = tuple(pair for pair in found.pairs if segnet_split(pair.name) == split)
+        alone = tuple(finding for finding in found.findings if segnet_split(_base(finding.file)) == split)
+        return Pairing(pairs, alone)
+    by_name = {pair.name: pair for pair in found.pairs}
+    return _picked(files, listing, by_name)
 
 
-def _check_sizes(image: Path, label: Path) -> None:
-    (image_w, image_h), (label_w, label_h) = _header_size(image), _header_size(label)
-    if (image_h, image_w) != (label_h, label_w):
-        raise UserError(
-            f"{label} is {label_h}x{label_w} (height x width) but its picture is {image_h}x{image_w}; "
-            "resize the label with nearest neighbour"
+def _picked(files: Files, listing: str, by_name: dict[str, Pair]) -> Pairing:
+    """The pairs that a list names, by the frame alone: its paths are those of the copy."""
+    lines = files.read(listing).decode("utf-8-sig").splitlines()
+    frames = [_base(line.split()[0]) for line in lines if line.strip()]
+    missing = tuple(
+        Finding(
+            files.where(listing),
+            f"lists {frame}, of which {frame}.png or {frame}_L.png is missing",
+            "add the file or remove the line; --config.data.bad=skip leaves it out",
         )
+        for frame in frames
+        if frame not in by_name
+    )
+    return Pairing(tuple(by_name[frame] for frame in frames if frame in by_name), missing)
 
 
-def _header_size(path: Path) -> tuple[int, int]:
-    try:
-        with Image.open(path) as picture:
-            return picture.size
-    except (OSError, UnidentifiedImageError) as error:
-        raise UserError(f"{path} is not a readable picture ({error}); replace the file") from error
+def _base(name: str) -> str:
+    return PurePosixPath(stem(name)).name
 
 
-def _read(path: Path, mode: str | None) -> np.ndarray:
-    try:
-        with Image.open(path) as picture:
-            return np.array(picture.convert(mode) if mode else picture)
-    except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError for broken PNG chunks
-        raise UserError(f"{path} is truncated or damaged ({error}); replace the file") from error
+def _frame(name: str) -> str | None:
+    return None if name.endswith("_L.png") else _base(name)
 
 
-def _read_example(image: Path, label: Path) -> Example:
-    return {"image": _read(image, "RGB"), "label": decode_label(_read(label, None), label)}
-
-
-def decode_label(ids: np.ndarray, path: Path) -> UInt8[np.ndarray, "h w"]:
-    """Ids of a label file [h w] with void turned into 255; `path` is named in errors."""
-    if ids.ndim != 2 or ids.dtype != np.uint8:
-        raise UserError(f"{path} is not a label: expected one 8-bit id per pixel, got {ids.dtype}{list(ids.shape)}")
-    ids = np.where(ids == VOID_ID, np.uint8(IGNORE), ids)
-    wrong = ids[(ids >= CAMVID.num_classes) & (ids != IGNORE)]
-    if wrong.size:
-        raise UserError(f"{path} has the id {wrong[0]}; expected 0 to {CAMVID.num_classes - 1}, or {VOID_ID} for void")
-    return ids
+def _labelled_frame(name: str) -> str | None:
+    return _base(name).removesuffix("_L") if name.endswith("_L.png") else None

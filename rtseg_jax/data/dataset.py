@@ -1,13 +1,15 @@
 """What a data set is: its classes, one example, random-access sources, and the spec that asks for one."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
 
+from rtseg_jax.data.label_table import Colour, LabelTable
 from rtseg_jax.errors import UserError
+from rtseg_jax.labels import IGNORE
 
 Size = tuple[int, int]
 """(height, width) in pixels."""
@@ -24,20 +26,54 @@ class Example(TypedDict):
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """Name, class names in id order and one RGB colour per class."""
+    """What the classes of a data set are.
+
+    Attributes:
+      name: of the data set.
+      class_names: in the order of the network's outputs.
+      palette: one RGB colour per class to paint it with.
+      labels: which ids and colours of label files mean which class; where empty, ids are classes and 255 is ignored.
+      licence: under which terms the data may be used, in a few words.
+      rule: whose rule of evaluation holds: plain, cityscapes, voc, ade20k or bdd100k; plain where classes were picked.
+    """
 
     name: str
     class_names: tuple[str, ...]
-    palette: tuple[tuple[int, int, int], ...]
+    palette: tuple[Colour, ...]
+    labels: LabelTable = field(default_factory=LabelTable)
+    licence: str = ""
+    rule: str = "plain"
 
     def __post_init__(self):
         if len(self.class_names) != len(self.palette):
             raise ValueError(f"{self.name}: {len(self.class_names)} names but {len(self.palette)} colours")
+        if not self.labels.ids and not self.labels.colours:
+            object.__setattr__(self, "labels", LabelTable.plain(len(self.class_names)))
 
     @property
     def num_classes(self) -> int:
         """Number of classes, without the ignored label."""
         return len(self.class_names)
+
+    @property
+    def ignored_ids(self) -> tuple[int, ...]:
+        """Raw ids that are neither learned from nor scored."""
+        return self.labels.ids_of(IGNORE)
+
+
+@dataclass(frozen=True)
+class Description:
+    """What an example is called, and where it lies.
+
+    Attributes:
+      name: of the picture, without folder of the set and ending; reports and submissions name it so.
+      image: path of the picture, or ARCHIVE:NAME; empty where it is drawn.
+      label: of its label, likewise.
+    """
+
+    name: str
+    image: str = ""
+    label: str = ""
 
 
 @runtime_checkable
@@ -51,6 +87,29 @@ class Source(Protocol):
     def __getitem__(self, index: int) -> Example:
         """The example number `index`, 0 ≤ index < len."""
         ...
+
+
+@runtime_checkable
+class NamedSource(Source, Protocol):
+    """A source that can say where its examples lie. Can be pickled for worker processes, as every source can."""
+
+    def describe(self, index: int) -> Description:
+        """Name and files of the example number `index`."""
+        ...
+
+    def fingerprint(self) -> str | None:
+        """Changes when a file does; None for what is drawn or cannot be known."""
+        ...
+
+
+def describe_example(source: Source, index: int) -> Description:
+    """Name and files of an example of any source."""
+    return source.describe(index) if isinstance(source, NamedSource) else Description(f"example {index}")
+
+
+def fingerprint_of(source: Source) -> str | None:
+    """The fingerprint of any source."""
+    return source.fingerprint() if isinstance(source, NamedSource) else None
 
 
 @dataclass(frozen=True)
@@ -67,12 +126,21 @@ class DataSpec:
     """Which data set, and how its pictures are prepared. Sizes are (height, width) in pixels.
 
     Scales are relative to `base_size`, or to each picture's own size where that is None. Jitter strengths are the
-    largest relative change: 0.4 multiplies by a factor from 0.6 to 1.4. `num_*` and `seed` describe drawn pictures
-    only; they are drawn at `base_size`, or at `eval_size` where that is None.
+    largest relative change: 0.4 multiplies by a factor from 0.6 to 1.4. `num_*` describe drawn pictures only; they are
+    drawn at `base_size`, or at `eval_size` where that is None. `seed` draws them, and divides a folder that has no
+    split. `classes`, `rest` and `ids` are explained in `class_choice`, `pairs` in `folder`.
     """
 
     name: str
     data_dir: str | None = None
+    train_split: str = "train"  # what is trained on; several are joined by +
+    validation_split: str = "validation"  # what is scored
+    classes: Sequence[str] = ()  # NAME or NEW=NAME+NAME; empty: all
+    rest: str = "ignore"  # what becomes of the classes that are not picked: ignore or other
+    ids: str = ""  # changes of the label table: ID=CLASS, ID=ignore, #RRGGBB=CLASS, with commas
+    bad: str = "refuse"  # files that cannot be used: refuse, or skip
+    pairs: str = ""  # pattern of pictures and pattern of labels of `folder`; empty: found
+    validation_share: Real = 0.2  # of a `folder` that has no split
     train_size: Size = (512, 1024)  # the crop
     eval_size: Size = (512, 1024)  # network input at evaluation; labels keep their own size
     base_size: Size | None = None  # pictures are resized to this before random scaling; None: not resized

@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
-from rtseg_jax.data.augmentation import augment, draw, place, prepare, resize_image
+from rtseg_jax.data.augmentation import augment, draw, prepare, resize_image
 from rtseg_jax.data.caching import CachedSource
 from rtseg_jax.data.dataset import DataSpec, Example, Size, Source
 from rtseg_jax.data.quiet_grain import grain
@@ -30,10 +30,10 @@ class UnaugmentedBatch(Batch):
 
 
 class EvaluationBatch(TypedDict):
-    """Images at the network's input size, labels at their own; pictures that only fill up the batch are not valid."""
+    """Images at the network's input size, each label at its own; pictures that only fill up a batch are not valid."""
 
     image: UInt8[np.ndarray, "b h w 3"]
-    label: UInt8[np.ndarray, "b label_h label_w"]
+    label: tuple[UInt8[np.ndarray, "_ _"], ...]
     valid: Bool[np.ndarray, " b"]
 
 
@@ -100,8 +100,7 @@ def evaluation_batches(
 ) -> Iterator[EvaluationBatch]:
     """Every example once, in order; the last batch is filled up with invalid examples whose labels are all 255.
 
-    Where the pictures of one batch differ in size, each picture is padded together with its label at the bottom and
-    right to the largest, so that the label still lies on the resized picture; the padding is ignored.
+    Pictures are resized to `spec.eval_size`, whatever their ratio; labels stay as they are.
     """
     local = _local_size(source, batch_size, shard_index, shard_count)
     positions = -(-len(source) // batch_size) * batch_size
@@ -130,10 +129,8 @@ def _example_or_filler(source: Source, position: int) -> tuple[Example, bool]:
 
 def _collate(items: Sequence[tuple[Example, bool]], spec: DataSpec) -> EvaluationBatch:
     examples, valid = zip(*items, strict=True)
-    size = tuple(max(sides) for sides in zip(*(example["label"].shape for example in examples), strict=True))
-    examples = [place(example, size, (0, 0)) for example in examples]
     return {
         "image": np.stack([resize_image(example["image"], spec.eval_size) for example in examples]),
-        "label": np.stack([example["label"] for example in examples]),
+        "label": tuple(example["label"] for example in examples),
         "valid": np.array(valid),
     }

@@ -1,52 +1,150 @@
-"""From a `DataSpec` to a data set."""
+"""From a `DataSpec` to a data set: one row for each."""
 
 import difflib
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
+from rtseg_jax.data import camvid, catalogue, cityscapes, folder
 from rtseg_jax.data.caching import CachedSource
-from rtseg_jax.data.camvid import build_camvid
-from rtseg_jax.data.catalogue import KNOWN, SYNTHETIC_STREETS
-from rtseg_jax.data.dataset import Dataset, DatasetInfo, DataSpec
+from rtseg_jax.data.checking import bad_examples
+from rtseg_jax.data.class_choice import change_ids, choose_classes
+from rtseg_jax.data.class_file import read_classes
+from rtseg_jax.data.dataset import Dataset, DatasetInfo, DataSpec, Source
+from rtseg_jax.data.findings import Finding
+from rtseg_jax.data.subset import Joined, Subset
 from rtseg_jax.data.synthetic import StreetSource
 from rtseg_jax.errors import UserError
 
+Reader = Callable[[DataSpec, DatasetInfo, str], tuple[Source, Sequence[Finding]]]
+"""(spec, classes, split) → the examples of the split, and the findings of pictures or labels that are alone.
 
-def _build_streets(spec: DataSpec) -> Dataset:
-    info, most = SYNTHETIC_STREETS, SYNTHETIC_STREETS.num_classes
-    count = most if spec.num_classes is None else spec.num_classes
-    if not 2 <= count <= most:
-        raise UserError(f"synthetic_streets has 2 to {most} classes, not num_classes={count}")
-    return _drawn(spec, DatasetInfo(info.name, info.class_names[:count], info.palette[:count]))
+With `spec.bad` = refuse it raises the first such finding itself. `spec.data_dir` is given."""
 
 
-def _drawn(spec: DataSpec, info: DatasetInfo) -> Dataset:
-    train = StreetSource(spec.num_train, spec.drawn_size, spec.seed, "train", info.num_classes)
-    validation = StreetSource(spec.num_validation, spec.drawn_size, spec.seed, "validation", info.num_classes)
-    return Dataset(info, CachedSource(train), CachedSource(validation))
+@dataclass(frozen=True)
+class Entry:
+    """One row: a data set that this package knows.
+
+    Attributes:
+      info: classes; or the function that finds them out from what the spec names.
+      splits: names of the parts that have labels, as `data.train_split` and `data.validation_split` name them.
+      read: the reader; None where it is not part of this version.
+      holds: what `data_dir` must be, for those who have not given it.
+    """
+
+    info: DatasetInfo | Callable[[DataSpec], DatasetInfo]
+    splits: tuple[str, ...]
+    read: Reader | None = None
+    holds: str = ""
 
 
-def _not_built(spec: DataSpec) -> Dataset:
-    raise UserError(
-        f"the builder for {spec.name} is not part of this version; set stand_in=True to try the config on drawn "
-        f"pictures, or use one of {', '.join(_BUILT)}"
-    )
+KNOWN: dict[str, Entry] = {
+    "synthetic_streets": Entry(catalogue.SYNTHETIC_STREETS, ("train", "validation")),
+    "camvid": Entry(catalogue.CAMVID, camvid.SPLITS, camvid.read, camvid.HOLDS),
+    "cityscapes": Entry(catalogue.CITYSCAPES, cityscapes.SPLITS, cityscapes.read, cityscapes.HOLDS),
+    "folder": Entry(folder.info, folder.SPLITS, folder.read, folder.HOLDS),
+    "voc2012": Entry(catalogue.VOC2012, ("train", "validation")),
+    "ade20k": Entry(catalogue.ADE20K, ("train", "validation")),
+    "kitti": Entry(catalogue.KITTI, ("train", "validation")),
+    "bdd100k": Entry(catalogue.BDD100K, ("train", "validation")),
+    "a2d2": Entry(catalogue.A2D2, ("train", "validation")),
+    "nyuv2": Entry(catalogue.NYUV2, ("train", "validation", "test")),
+}
 
 
-_BUILT: dict[str, Callable[[DataSpec], Dataset]] = {"synthetic_streets": _build_streets, "camvid": build_camvid}
-_BUILDERS = {name: _BUILT.get(name, _not_built) for name in KNOWN}
-
-
-def dataset_info(name: str) -> DatasetInfo:
-    """Classes and colours of a known data set; an unknown name raises a `UserError` that names the nearest."""
+def entry_of(name: str) -> Entry:
+    """The row of a data set; an unknown name raises a `UserError` that names the nearest."""
     if name in KNOWN:
         return KNOWN[name]
     nearest = difflib.get_close_matches(name.lower(), KNOWN, n=1, cutoff=0.0)[0]
     raise UserError(f"unknown data set {name!r}; did you mean {nearest!r}? Known: {', '.join(KNOWN)}")
 
 
-def build_dataset(spec: DataSpec) -> Dataset:
-    """The data set that `spec` names. Everything that can be checked without decoding is checked here."""
-    info = dataset_info(spec.name)
-    if spec.stand_in:
-        return _drawn(spec, info)
-    return _BUILDERS[spec.name](spec)
+def dataset_info(spec: DataSpec) -> DatasetInfo:
+    """Classes and colours of the data set that `spec` names, with its choice of classes and ids.
+
+    For `folder` the files of `data_dir` are read: its classes.json, or else the labels, once.
+    """
+    entry = entry_of(spec.name)
+    if spec.stand_in and callable(entry.info):
+        known = catalogue.SYNTHETIC_STREETS  # what is drawn has classes of its own
+    elif callable(entry.info):
+        known = entry.info(_with_data_dir(spec, entry))
+    else:
+        known = change_ids(entry.info, spec.ids)
+    return choose_classes(known, spec.classes, spec.rest)
+
+
+def recorded_info(spec: DataSpec, path: Path) -> DatasetInfo | None:
+    """The classes that a run recorded in the file `path`, where they cannot be known without the data; else None."""
+    if not callable(entry_of(spec.name).info) or not path.exists():
+        return None
+    return read_classes(spec.name, path.read_bytes(), str(path))
+
+
+def build_dataset(spec: DataSpec, info: DatasetInfo | None = None) -> Dataset:
+    """The data set that `spec` names, with its splits to train on and to score.
+
+    Everything that can be checked without decoding is checked here. `info` spares finding the classes out again.
+    """
+    info = info or dataset_info(spec)
+    both = set(split_names(spec.train_split)) & set(split_names(spec.validation_split))
+    if both:
+        raise UserError(
+            f"config.data.train_split and validation_split both name {sorted(both)[0]!r}: scores on what was trained "
+            "on mean nothing; name another split"
+        )
+    train, validation = (build_split(spec, split, info) for split in (spec.train_split, spec.validation_split))
+    return Dataset(info, train, validation)
+
+
+def build_split(spec: DataSpec, split: str, info: DatasetInfo | None = None) -> Source:
+    """The examples of a split, or of several joined by +; with `spec.bad` = skip, without those that cannot be used.
+
+    What is left out is said on the standard error output, one line per file.
+    """
+    info = info or dataset_info(spec)
+    entry = entry_of(spec.name)
+    sources = [_one_split(spec, info, entry, name) for name in split_names(split)]
+    return CachedSource(sources[0] if len(sources) == 1 else Joined(sources))
+
+
+def split_names(split: str) -> tuple[str, ...]:
+    """The splits that a setting joins by +."""
+    return tuple(name.strip() for name in split.split("+"))
+
+
+def _one_split(spec: DataSpec, info: DatasetInfo, entry: Entry, split: str) -> Source:
+    drawn = spec.stand_in or spec.name == catalogue.SYNTHETIC_STREETS.name
+    if drawn and split in ("train", "validation"):
+        count = spec.num_train if split == "train" else spec.num_validation
+        return StreetSource(count, spec.drawn_size, spec.seed, split, info.num_classes)
+    if not drawn and entry.read is None:
+        raise UserError(
+            f"the builder for {spec.name} is not part of this version; set stand_in=True to try the config on drawn "
+            f"pictures, or use one of {', '.join(name for name, row in KNOWN.items() if row.read)}"
+        )
+    if split not in entry.splits:
+        raise UserError(f"{spec.name} has no split {split!r} to train on or to score; it has {', '.join(entry.splits)}")
+    assert entry.read is not None
+    if spec.bad not in ("refuse", "skip"):
+        raise UserError(f"config.data.bad is {spec.bad!r}; it is refuse or skip")
+    source, alone = entry.read(_with_data_dir(spec, entry), info, split)
+    return source if spec.bad == "refuse" else _usable(source, info, split, alone)
+
+
+def _with_data_dir(spec: DataSpec, entry: Entry) -> DataSpec:
+    if spec.data_dir is None:
+        raise UserError(f"{spec.name} needs --config.data.data_dir, {entry.holds}")
+    return spec
+
+
+def _usable(source: Source, info: DatasetInfo, split: str, alone: Sequence[Finding]) -> Source:
+    bad = bad_examples(source, info, f"looking for bad files in {split}")
+    for finding in (*alone, *bad.values()):
+        print(f"skipped: {finding.line}", file=sys.stderr)
+    if len(bad) == len(source):
+        raise UserError(f"no picture of the split {split} can be used; correct what is named above")
+    return Subset(source, [index for index in range(len(source)) if index not in bad]) if bad else source

@@ -1,10 +1,11 @@
-"""Some examples of a source."""
+"""Some examples of a source, or those of several sources."""
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 
-from rtseg_jax.data.dataset import Example, Source
+from rtseg_jax.data.dataset import Description, Example, Source, describe_example, fingerprint_of
 
 
 class Subset:
@@ -18,6 +19,46 @@ class Subset:
 
     def __getitem__(self, index: int) -> Example:
         return self._source[self._indices[index]]
+
+    def describe(self, index: int) -> Description:
+        """Name and files of an example."""
+        return describe_example(self._source, self._indices[index])
+
+    def fingerprint(self) -> str | None:
+        """Changes with the source and with what is taken of it."""
+        whole = fingerprint_of(self._source)
+        return None if whole is None else hashlib.sha256(f"{whole} {self._indices}".encode()).hexdigest()
+
+
+class Joined:
+    """The examples of several sources, one after the other."""
+
+    def __init__(self, sources: Sequence[Source]):
+        self._sources = tuple(sources)
+        self._ends = np.cumsum([len(source) for source in sources])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, index: int) -> Example:
+        source, index = self._place(index)
+        return source[index]
+
+    def describe(self, index: int) -> Description:
+        """Name and files of an example."""
+        return describe_example(*self._place(index))
+
+    def fingerprint(self) -> str | None:
+        """Changes with any of the sources."""
+        parts = [fingerprint_of(source) for source in self._sources]
+        known = [part for part in parts if part is not None]
+        return hashlib.sha256(" ".join(known).encode()).hexdigest() if len(known) == len(parts) else None
+
+    def _place(self, index: int) -> tuple[Source, int]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"example {index} of {len(self)}")
+        number = int(np.searchsorted(self._ends, index, side="right"))
+        return self._sources[number], index - int(self._ends[number]) + len(self._sources[number])
 
 
 def spread(source: Source, most: int) -> tuple[int, ...]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rtseg_jax.data.dataset import Example, Size
+from rtseg_jax.data.dataset import Description, Example, Size
 from rtseg_jax.data.street_look import photograph
 from rtseg_jax.data.street_scene import draw_street
 from rtseg_jax.labels import IGNORE
@@ -27,3 +27,10 @@ class StreetSource:
         rng = np.random.default_rng([self._seed, self._split, index])
         canvas = draw_street(self._size, rng)
         return {"image": photograph(canvas, rng), "label": self._wrap[canvas.label]}
+
+    def describe(self, index: int) -> Description:
+        """Its number; there are no files."""
+        return Description(f"street {index}")
+
+    def fingerprint(self) -> None:
+        """None: there are no files that could change."""

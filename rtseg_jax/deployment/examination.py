@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int32, Shaped, UInt8
+from jaxtyping import UInt8
 
 from rtseg_jax.data import Dataset, Source, evaluation_batches
 from rtseg_jax.data.subset import Subset, spread
 from rtseg_jax.deployment.trained import NORMALIZATION, Trained
-from rtseg_jax.evaluation.confusion import confusion_matrix, predict_labels, sum_confusions
-from rtseg_jax.evaluation.scores import scores_from_confusion
+from rtseg_jax.evaluation.rules import RULES
+from rtseg_jax.evaluation.tally import Tally
+from rtseg_jax.evaluation.upsampling import labels_from
 from rtseg_jax.export import gpu
 from rtseg_jax.export.heads import network_function
 from rtseg_jax.export.parity import Parity, TFLiteFunction, compare_outputs
@@ -62,12 +62,14 @@ class Examination:
         """Of a file or a network on the scored pictures; None where there are none."""
         if self.scored_source is None or self.dataset is None:
             return None
-        info, matrices = self.dataset.info, []
+        info = self.dataset.info
+        tally = Tally(info.num_classes)
         for batch in self._batches(self.scored_source):
-            predictions = label_maps(function(batch["image"]), batch["label"].shape[1:])
-            labels = jnp.asarray(batch["label"])
-            matrices.append(confusion_matrix(predictions, labels, jnp.asarray(batch["valid"]), info.num_classes))
-        return scores_from_confusion(sum_confusions(matrices), info.class_names).miou
+            outputs = np.asarray(function(batch["image"]))
+            for output, label, valid in zip(outputs, batch["label"], batch["valid"], strict=True):
+                if valid:
+                    tally.add(label, labels_from(output, label.shape))
+        return tally.scores(info.class_names, RULES[info.rule]).miou
 
     def lost(self, file: Function) -> float | None:
         """Points of mIoU that a file lost against JAX."""
@@ -109,14 +111,3 @@ class Examination:
     def _batches(self, source: Source) -> Iterator[Any]:
         data = dataclasses.replace(self.trained.spec.data, eval_size=self.spec.size)
         return evaluation_batches(source, data, self.spec.batch, num_threads=0)
-
-
-def label_maps(
-    outputs: Shaped[Array | np.ndarray, "b h w k"], size: tuple[int, int]
-) -> Int32[Array, "b {size[0]} {size[1]}"]:
-    """Labels at `size` from logits of any size, or from a class map, whose pixels are repeated."""
-    outputs = jnp.asarray(outputs)
-    if outputs.shape[-1] > 1:
-        return predict_labels(outputs, size)
-    resized = jax.image.resize(outputs, (len(outputs), *size, 1), "nearest")
-    return resized[..., 0].astype(jnp.int32)

@@ -7,13 +7,13 @@ from typing import Any
 import ml_collections
 
 from rtseg_jax.architecture import ArchSpec, Network, declare_spec
-from rtseg_jax.config import RunSpec, base_config, run_spec
-from rtseg_jax.data import DatasetInfo, dataset_info
+from rtseg_jax.config import RunSpec, base_config, data_spec, run_spec
+from rtseg_jax.data import DatasetInfo, recorded_info
 from rtseg_jax.errors import UserError
 from rtseg_jax.models import SegmentationNetwork
+from rtseg_jax.models.normalization import IMAGE_MEAN, IMAGE_STD
 from rtseg_jax.training.checkpoints import load_newest
 from rtseg_jax.training.run import zero_variables
-from rtseg_jax.training.step import IMAGE_MEAN, IMAGE_STD
 from rtseg_jax.training.workdir import Workdir
 
 NORMALIZATION = (IMAGE_MEAN, IMAGE_STD)
@@ -41,7 +41,7 @@ class Trained:
     @property
     def info(self) -> DatasetInfo:
         """Classes and colours of the data that it was trained on."""
-        return dataset_info(self.spec.data.name)
+        return self.spec.info
 
 
 def load_trained(workdir: Workdir) -> Trained:
@@ -65,7 +65,8 @@ def read_spec(workdir: Workdir) -> RunSpec:
     path = workdir.root / "config.json"
     try:
         recorded = _tuples(json.loads(path.read_text()))
-        return run_spec(ml_collections.ConfigDict(_filled_up(recorded, base_config().to_dict())))
+        config = ml_collections.ConfigDict(_filled_up(recorded, base_config().to_dict()))
+        return run_spec(config, recorded_info(data_spec(config), workdir.classes))
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; name the workdir of a run") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:

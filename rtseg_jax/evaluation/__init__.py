@@ -1,1 +1,1 @@
-"""Scores of label maps: confusion matrix and intersection over union."""
+"""Scores of label maps: counts, means by the rules of each data set, boundaries, and comparisons of two models."""

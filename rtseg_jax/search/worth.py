@@ -1,9 +1,10 @@
 """The decision by worth: the network that loses least for the milliseconds that it saves.
 
-The worth of a channel is E[(∂L/∂b)²], the mean square of the gradient that its mask b gets from the main loss: to second
-order what removing it costs (Fisher information, Theis et al. 2018; knapsack against a latency table, HALP 2022). A
-group's channels are removed in the order of their worth, and groups are compared by worth per millisecond, priced by the
-latency predictor itself: in the tiles of the device, and with the products between groups that their gradients hide.
+The worth of a channel is E[(∂L/∂b)²], the mean square of the gradient that its mask b gets from the main loss: to
+second order what removing it costs (Fisher information, Theis et al. 2018; as a knapsack against a latency table, HALP
+2022). Within a group channels are removed in the order of their worth; groups are compared by worth per millisecond,
+priced by the latency predictor itself: in the tiles of the device, and with the products between groups that gradients
+of latency hide.
 """
 
 import dataclasses
@@ -92,7 +93,8 @@ def best_widths(
         best = int(np.argmin(ratio))
         if not np.isfinite(ratio[best]):
             best = len(steps) - 1 - int(np.argmin(costs[::-1]))  # nothing saves alone: the narrowest of all
-        name, widths[steps[best][0]] = steps[best][0], steps[best][1]
+        name, width = steps[best]
+        widths[name] = width
         cost = float(costs[best])
     return _filled(groups, totals, price, target, bounds, widths)
 

@@ -12,14 +12,14 @@ from rich.table import Table
 from rtseg_jax.architecture import ArchSpec, counts, declare_spec
 from rtseg_jax.data import evaluation_batches
 from rtseg_jax.data.subset import Subset, spread
-from rtseg_jax.evaluation.confusion import predict_labels
 from rtseg_jax.evaluation.scores import Scores
+from rtseg_jax.evaluation.upsampling import label_map
 from rtseg_jax.export.child import convert_in_child
 from rtseg_jax.latency import Timing, measure_networks_in_child, unit_of_device
+from rtseg_jax.models.normalization import normalize
 from rtseg_jax.search.uniform import supernet_spec
 from rtseg_jax.training.run import Latency, Run
 from rtseg_jax.training.scoring import make_scorer
-from rtseg_jax.training.step import normalize
 from rtseg_jax.visualization.overlay import comparison_picture
 from rtseg_jax.visualization.report import write_report
 from rtseg_jax.zoo import BiSeNetV2
@@ -42,7 +42,7 @@ def evaluate(run: Run, latency: Latency) -> dict[str, Any]:
     print_table(rows, latency.target_ms, latency.unit, unit_of_device(run.spec.latency.device))
     target_ms, unit = latency.target_ms, latency.unit
     write_report(run.workdir.report, run.workdir.history, rows, _pictures(run), target_ms=target_ms, unit=unit)
-    classes = {name: {"iou": dict(score.iou), "absent": list(score.absent)} for name, score in scores.items()}
+    classes = {name: score.as_json() for name, score in scores.items()}
     return {"table": rows, "classes": classes, "target_ms": latency.target_ms}
 
 
@@ -160,21 +160,15 @@ def _pictures(run: Run) -> dict[str, Image.Image]:
     model, info = run.model(network), run.dataset.info
 
     def predict(images: jax.Array) -> jax.Array:
-        return predict_labels(model.apply(variables, normalize(images))["logits"], images.shape[1:3])  # type: ignore
+        return model.apply(variables, normalize(images))["logits"]  # type: ignore[index]
 
     predict, pictures = jax.jit(predict), {}
     shown = spread(run.dataset.validation, PICTURES)
     batches = evaluation_batches(Subset(run.dataset.validation, shown), run.spec.data, 1, num_threads=0)
     for index, batch in zip(shown, batches, strict=True):
         example = run.dataset.validation[index]
-        found = np.asarray(predict(jnp.asarray(batch["image"])))[0]
-        prediction = _to_size(found, example["label"].shape)
+        prediction = label_map(np.asarray(predict(jnp.asarray(batch["image"])))[0], example["label"].shape)
         caption = f"Validation picture {index}"
         picture = comparison_picture(example["image"], example["label"], prediction, info.class_names, info.palette)
         pictures[caption] = picture
     return pictures
-
-
-def _to_size(labels: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    height, width = size
-    return np.asarray(Image.fromarray(labels.astype(np.uint8)).resize((width, height), Image.Resampling.NEAREST))

@@ -70,7 +70,7 @@ class Run:
         mesh = data_mesh()
         check_batch_size(spec.train.batch_size, mesh, "config.batch_size")
         check_batch_size(spec.train.eval_batch_size, mesh, "config.train.eval_batch_size")
-        dataset = kept_in_memory(build_dataset(spec.data), spec.data)
+        dataset = kept_in_memory(build_dataset(spec.data, spec.info), spec.data)
         return Run(spec, workdir, dataset, declare(spec.network), mesh)
 
     def model(self, network: Network) -> SegmentationNetwork:

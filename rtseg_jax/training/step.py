@@ -7,11 +7,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float
 
 from rtseg_jax.architecture import Network
 from rtseg_jax.latency import NetworkLatency
 from rtseg_jax.models import Architecture, SegmentationNetwork
+from rtseg_jax.models.normalization import normalize
 from rtseg_jax.search.arch_params import ArchParams, path_probabilities, sample
 from rtseg_jax.training.beta_control import BetaControl
 from rtseg_jax.training.losses import LossSpec, segmentation_losses, total_loss
@@ -20,15 +21,6 @@ from rtseg_jax.training.state import TrainState
 
 Batch = Mapping[str, Any]
 Metrics = dict[str, Any]
-
-IMAGE_MEAN = (0.485, 0.456, 0.406)  # of ImageNet, as everywhere in the field; in [0, 1]
-IMAGE_STD = (0.229, 0.224, 0.225)
-
-
-def normalize(images: UInt8[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
-    """(image / 255 − mean) / std."""
-    mean, std = (jnp.asarray(values, jnp.float32)[None, None, None, :] for values in (IMAGE_MEAN, IMAGE_STD))
-    return (images.astype(jnp.float32) / 255.0 - mean) / std
 
 
 @dataclasses.dataclass(frozen=True)

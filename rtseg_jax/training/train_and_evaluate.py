@@ -15,6 +15,7 @@ import ml_collections
 from rtseg_jax import __version__
 from rtseg_jax.config import PHASES, RunSpec, run_spec
 from rtseg_jax.data import check_source
+from rtseg_jax.data.class_file import to_json
 from rtseg_jax.training import outcome, phases
 from rtseg_jax.training.run import Run
 from rtseg_jax.training.workdir import Workdir
@@ -31,6 +32,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str | Path) -
     """
     spec, place = run_spec(config), Workdir(workdir)
     place.claim(config)
+    place.claim_classes(to_json(spec.info))
     jax.config.update("jax_compilation_cache_dir", str(place.root / "compiled"))
     place.describe_run({"seed": spec.train.seed, "config": json.loads(config.to_json_best_effort()), **environment()})
     left = [phase for phase in PHASES if phase in spec.phases and not place.finished(phase)]

@@ -41,6 +41,11 @@ class Workdir:
         return self.root / "uniform.json"
 
     @property
+    def classes(self) -> Path:
+        """Names, colours and ids of the classes that are learned; a class file."""
+        return self.root / "classes.json"
+
+    @property
     def history(self) -> Path:
         """One JSON line per logged step."""
         return self.root / "history.jsonl"
@@ -96,6 +101,14 @@ class Workdir:
                     "start from that run with --config.init_from"
                 )
         write_json(path, wanted)
+
+    def claim_classes(self, classes: Mapping[str, Any]) -> None:
+        """Records the classes; raises `UserError` if they are not those that the workdir was begun with."""
+        if self.classes.exists() and json.loads(self.classes.read_text()) != classes:
+            raise UserError(
+                f"{self.classes}: this run began with other classes than the data set has now; name another --workdir"
+            )
+        write_json(self.classes, classes)
 
     def append_history(self, row: Mapping[str, Any]) -> None:
         """Records one more row of a phase."""

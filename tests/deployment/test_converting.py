@@ -1,9 +1,6 @@
 """Mixed precision, on a network that is a list of layers; conversion itself is tested through the command."""
 
-import numpy as np
-
 from rtseg_jax.deployment.converting import lower_until
-from rtseg_jax.deployment.examination import label_maps
 from rtseg_jax.export.integer import Calibrated, LayerError
 
 
@@ -42,11 +39,3 @@ def test_in_the_end_all_are_kept():
 
 def test_what_cannot_be_scored_is_left_alone():
     assert lower_until(Layers(), lambda model: None, 1.0) == (b"", ())
-
-
-def test_class_maps_are_enlarged_by_repetition_and_logits_before_the_choice():
-    pixels = np.float32([[0, 3]])[None, ..., None]
-    np.testing.assert_array_equal(label_maps(pixels, (2, 4))[0], [[0, 0, 3, 3], [0, 0, 3, 3]])
-    logits = np.float32([[[0, 2], [6, 0]]])[None]  # the second class wins left, the first right
-    # At a quarter and three quarters the logits are (1.5, 1.5) and (4.5, 0.5): ties go to the first.
-    np.testing.assert_array_equal(label_maps(logits, (1, 4))[0], [[1, 0, 0, 0]])

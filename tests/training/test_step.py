@@ -11,6 +11,7 @@ import pytest
 
 from rtseg_jax.architecture import declare
 from rtseg_jax.models import Architecture, SegmentationNetwork
+from rtseg_jax.models.normalization import normalize
 from rtseg_jax.search.arch_params import ArchParams, initialize
 from rtseg_jax.search.estimators import binarize, sample_path
 from rtseg_jax.training.beta_control import BetaControl
@@ -19,7 +20,7 @@ from rtseg_jax.training.optimizers import accumulated
 from rtseg_jax.training.sharding import data_mesh, put_batch, put_replicated, replicated, split
 from rtseg_jax.training.specs import SearchSpec
 from rtseg_jax.training.state import TrainState
-from rtseg_jax.training.step import SearchSetup, StepSetup, make_step, normalize
+from rtseg_jax.training.step import SearchSetup, StepSetup, make_step
 from rtseg_jax.zoo import RTSeg
 
 PATHS = ("skip", "lir", "mhsa")

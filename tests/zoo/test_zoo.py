@@ -101,7 +101,7 @@ def test_a_block_hands_out_its_last_tensor_alone():
     inner = b.conv("inner", n.image, 4)
     b.conv("last", inner, 4)
     n.classifier(n.block("two", "case", "part"), inner)
-    with pytest.raises(ValueError, match="two reads one.inner"):
+    with pytest.raises(ValueError, match=r"two reads one\.inner"):
         n.network()
 
 
