@@ -153,16 +153,16 @@ def _search() -> ml_collections.ConfigDict:
 
 
 def _latency() -> ml_collections.ConfigDict:
-    latency = ml_collections.ConfigDict()
-    latency.device = "host_cpu"  # whose milliseconds count, see rtseg_jax/latency
-    latency.threads = 1  # of the runtime
+    latency, default = ml_collections.ConfigDict(), LatencySpec()
+    latency.device = default.device  # whose milliseconds count, see rtseg_jax/latency
+    latency.threads = default.threads  # of the runtime
     latency.predictor = ""  # a recorded predictor.json; empty: this run measures its own
     latency.target_ms = 0.0  # latency target, milliseconds; 0: use target_fraction
-    latency.target_fraction = 0.3  # target as a share of the supernet's latency
-    latency.num_blocks = 1000  # blocks that the sweep measures
-    latency.num_networks = 100  # whole networks that the sweep measures
-    latency.num_unseen = 50  # whole networks that the predictor is judged by
-    latency.runs = 15  # timed runs, the minimum counts
+    latency.target_fraction = default.target_fraction  # target as a share of the supernet's latency
+    latency.num_blocks = default.num_blocks  # blocks that the sweep measures
+    latency.num_networks = default.num_networks  # whole networks that the sweep measures
+    latency.num_unseen = default.num_unseen  # whole networks that the predictor is judged by
+    latency.runs = default.runs  # timed runs, the minimum counts
     return latency
 
 

@@ -37,10 +37,10 @@ def initialize(network: Network, params: Mapping[str, Any], seed: int) -> ArchPa
     norm (ours); equals are told apart by a seeded permutation.
     """
     rng = np.random.default_rng(seed)
-    importance = _importance(network, params)
+    values = importance(network, params)
     widths = {}
     for group in network.searched_groups:
-        order = np.lexsort((rng.permutation(group.size), importance[group.name]))
+        order = np.lexsort((rng.permutation(group.size), values[group.name]))
         offsets = np.linspace(-INITIAL_SPREAD, INITIAL_SPREAD, group.size)
         indicators = np.empty(group.size, np.float32)
         indicators[order] = INITIAL_INDICATOR + offsets
@@ -48,12 +48,13 @@ def initialize(network: Network, params: Mapping[str, Any], seed: int) -> ArchPa
     return ArchParams(widths, {mixed.name: jnp.zeros(len(mixed.choices)) for mixed in network.mixed_blocks})
 
 
-def _importance(network: Network, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def importance(network: Network, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Of every indicator that has a kernel writing it, by group."""
     found: dict[str, list[np.ndarray]] = {}
     for block in network.plain_blocks:
         for op in block.ops:
-            for group, importance in _op_importance(op, params[block.name] if op.weights else {}):
-                found.setdefault(group.name, []).append(importance)
+            for group, values in _op_importance(op, params[block.name] if op.weights else {}):
+                found.setdefault(group.name, []).append(values)
     return {name: np.mean(values, axis=0) for name, values in found.items()}
 
 

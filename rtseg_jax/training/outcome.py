@@ -9,7 +9,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from rtseg_jax.architecture import ArchSpec, counts, declare_spec
+from rtseg_jax.architecture import SKIP, ArchSpec, counts, declare_spec
 from rtseg_jax.data import evaluation_batches
 from rtseg_jax.data.subset import Subset, spread
 from rtseg_jax.evaluation.scores import Scores
@@ -41,7 +41,15 @@ def evaluate(run: Run, latency: Latency) -> dict[str, Any]:
     rows = _with_slicing_rows(run, rows)
     print_table(rows, latency.target_ms, latency.unit, unit_of_device(run.spec.latency.device))
     target_ms, unit = latency.target_ms, latency.unit
-    write_report(run.workdir.report, run.workdir.history, rows, _pictures(run), target_ms=target_ms, unit=unit)
+    write_report(
+        run.workdir.report,
+        run.workdir.history,
+        rows,
+        _pictures(run),
+        target_ms=target_ms,
+        unit=unit,
+        choices=_choices(run),
+    )
     classes = {name: score.as_json() for name, score in scores.items()}
     return {"table": rows, "classes": classes, "target_ms": latency.target_ms}
 
@@ -53,6 +61,11 @@ TRAINED = {"supernet": "pretrain", "searched": "finetune", "uniform": "uniform"}
 def export(run: Run) -> dict[str, Any]:
     """Writes `model.tflite` in a child process and returns its agreement with JAX."""
     return convert_in_child(run.workdir.root, run.workdir.model)
+
+
+def _choices(run: Run) -> tuple[str, ...]:
+    """What a mixed block chooses from; the same for all of them."""
+    return next((mixed.choices for mixed in run.supernet.mixed_blocks), (SKIP,))
 
 
 def _architectures(run: Run) -> dict[str, ArchSpec]:

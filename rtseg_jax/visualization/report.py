@@ -28,12 +28,13 @@ def write_report(
     *,
     target_ms: float | None = None,
     unit: str = "ms",
+    choices: Sequence[str] = tuple(plots.PATHS),
 ) -> Path:
     """Write every plot and picture as PNG and `index.html`, which shows them; returns the page's path.
 
     `results` is one row per network: `name`, `miou` (share), `latency_ms`, and whatever else the table should show.
-    `pictures` maps captions to pictures; `unit` is that of predicted latency and its target. Files of an earlier report
-    are replaced, each at once.
+    `pictures` maps captions to pictures; `unit` is that of predicted latency and its target; `choices` are those of a
+    mixed block. Files of an earlier report are replaced, each at once.
     """
     report_dir = Path(report_dir)
     report_dir.mkdir(parents=True, exist_ok=True)
@@ -43,7 +44,7 @@ def write_report(
         "miou": ("Validation mIoU", plots.plot_phase_miou(history)),
         "latency": ("Predicted latency in the search", plots.plot_latency(history, target_ms, unit)),
         "channels": ("Channels kept", plots.plot_channels(history)),
-        "paths": ("Path probabilities of the mixed blocks", plots.plot_paths(history)),
+        "paths": ("Path probabilities of the mixed blocks", plots.plot_paths(history, choices)),
         "losses": ("Losses", plots.plot_losses(history)),
     }
     shown = {}

@@ -94,9 +94,7 @@ class RTSeg(DualBranch, name="rtseg", published=PUBLISHED):
         for name in (*self.candidates, *(() if self.block == "mixed" else (self.block,))):
             if name not in CANDIDATES:
                 known = ", ".join(CANDIDATES)
-                raise UserError(
-                    f"network.block and network.candidates: there is no {name!r}; there are mixed and {known}"
-                )
+                raise UserError(f"network.block, network.candidates: there is no {name!r}; there are mixed, {known}")
         if not self.candidates or len(set(self.candidates)) < len(self.candidates):
             raise UserError(f"network.candidates is {self.candidates}: name each operator once, and one at least")
         if len(self.patch_sizes) != len(STAGE_STRIDES):
