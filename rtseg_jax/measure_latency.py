@@ -12,16 +12,15 @@ measurements:
 """
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 from rich.progress import Progress
 
 from rtseg_jax.architecture import MIXED, SKIP, ArchSpec, NetworkSpec, declare
-from rtseg_jax.command_line import parse_flags
+from rtseg_jax.command_line import one_line_errors, start
 from rtseg_jax.config import run_spec
 from rtseg_jax.errors import UserError
 from rtseg_jax.latency import LatencyModel, sweep
@@ -56,22 +55,16 @@ ADAPT_FROM = flags.DEFINE_string(
 SEED = flags.DEFINE_integer("seed", DEFAULT.seed, "seed of the sampled widths and paths")
 
 
+@one_line_errors
 def main(argv: list[str]) -> None:
     """Runs a sweep, or measures the networks of a request."""
     del argv
-    try:
-        _main(Path(OUT.value), _request())
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    _main(Path(OUT.value), _request())
 
 
 def run() -> None:
     """Starts absl; wrong flags and configs are one line."""
-    try:
-        app.run(main, flags_parser=lambda arguments: parse_flags(arguments, CONFIG))
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    start(main, CONFIG)
 
 
 def _main(out_dir: Path, request: dict[str, Any]) -> None:

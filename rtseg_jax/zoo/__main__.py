@@ -4,40 +4,45 @@ python -m rtseg_jax.zoo
 python -m rtseg_jax.zoo fast_scnn --classes=11 --size=360x480
 """
 
-import argparse
 import re
-import sys
 from collections.abc import Sequence
 
+from absl import flags
 from rich.console import Console
 from rich.table import Table
 
 from rtseg_jax.architecture import Network, NetworkSpec, counts, declare, network_class, network_classes
 from rtseg_jax.architecture.extents import Size
 from rtseg_jax.architecture.network_spec import Score
+from rtseg_jax.command_line import one_line_errors, start
 from rtseg_jax.errors import UserError
 
 WIDTH = 140  # characters
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line; errors that a user can act on are one line."""
-    about = "The networks and what is known of them."
-    parser = argparse.ArgumentParser(prog="python -m rtseg_jax.zoo", description=about)
-    parser.add_argument("name", nargs="?", help="network to describe; all of them in a table where left out")
-    parser.add_argument("--classes", type=int, default=19, help="classes that are predicted")
-    parser.add_argument("--size", default="512x1024", help="HEIGHTxWIDTH of the picture")
-    given = parser.parse_args(arguments)
+def define_flags(values: flags.FlagValues) -> None:
+    """The command's flags."""
+    flags.DEFINE_integer("classes", 19, "Classes that are predicted.", flag_values=values)
+    flags.DEFINE_string("size", "512x1024", "HEIGHTxWIDTH of the picture.", flag_values=values)
+
+
+@one_line_errors
+def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
+    """Command line: the name of a network to describe, or none for the table of all."""
     console = Console(width=WIDTH, color_system=None, highlight=False)
-    try:
-        size = parse_size(given.size)
-        if given.name is None:
-            console.print(networks_table(given.classes, size))
-        else:
-            describe(network_class(given.name)(given.classes), size, console)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    size, names = parse_size(values.size), arguments[1:]
+    if not names:
+        console.print(networks_table(values.classes, size))
+    elif len(names) == 1:
+        describe(network_class(names[0])(values.classes), size, console)
+    else:
+        raise UserError(f"{len(names)} networks were named: name one, or none for the table of all")
+
+
+def run() -> None:
+    """Entry point."""
+    define_flags(flags.FLAGS)
+    start(main)
 
 
 def parse_size(text: str) -> Size:
@@ -101,4 +106,4 @@ def _raw_rows(network: Network, size: Size) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    run()

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from absl import flags
 from helpers import numpy_network
 
 from rtseg_jax.architecture import counts, declare, network_class, network_classes
@@ -18,7 +19,7 @@ from rtseg_jax.models.variables import network_tree
 from rtseg_jax.training.losses import LossSpec
 from rtseg_jax.training.state import TrainState
 from rtseg_jax.training.step import StepSetup, make_step
-from rtseg_jax.zoo import __main__ as command
+from rtseg_jax.zoo import __main__
 
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
@@ -108,8 +109,14 @@ def test_a_block_hands_out_its_last_tensor_alone():
 # --- the command ---
 
 
+def command(*arguments):
+    values = flags.FlagValues()
+    __main__.define_flags(values)
+    __main__.main(values(["zoo", *arguments]), values)
+
+
 def test_table_of_networks(capsys):
-    command.main([])
+    command()
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│ ")]
     names = [row.split("│")[1].strip() for row in rows]
     assert [name for name in names if name] == sorted(TABLE)
@@ -119,7 +126,7 @@ def test_table_of_networks(capsys):
 
 
 def test_one_network(capsys):
-    command.main(["enet", "--classes=11", "--size=360x480"])
+    command("enet", "--classes=11", "--size=360x480")
     text = capsys.readouterr().out
     assert "Paszke et al. 2016" in text
     assert "58.3 Cityscapes test [survey]" in text
@@ -130,6 +137,7 @@ def test_one_network(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["enet", "erfnet"], "error: 2 networks were named"),
         (["enett"], "error: there is no network 'enett'; there are bisenetv2, enet, "),
         (["--size=512"], "error: --size is '512': give HEIGHTxWIDTH, such as 512x1024"),
         (["--classes=1"], "error: network.num_classes is 1: a segmentation needs at least 2 classes"),
@@ -137,7 +145,7 @@ def test_one_network(capsys):
 )
 def test_wrong_arguments_are_one_line(arguments, message, capsys):
     with pytest.raises(SystemExit) as stop:
-        command.main(arguments)
+        command(*arguments)
     assert stop.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(message)
@@ -146,9 +154,9 @@ def test_wrong_arguments_are_one_line(arguments, message, capsys):
 def test_pages_import_architecture_alone():
     """Counting a network needs no JAX."""
     program = (
-        "import sys; from rtseg_jax.zoo import __main__; __main__.main(['enet']); "
+        "import sys; from rtseg_jax.zoo import __main__; __main__.networks_table(19, (512, 1024)); "
         "rooms = {name.split('.')[1] for name in sys.modules if name.startswith('rtseg_jax.')}; "
         "print(sorted(rooms), 'jax' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "['architecture', 'errors', 'files', 'zoo'] False"
+    assert done.stdout.splitlines()[-1] == "['architecture', 'command_line', 'errors', 'files', 'zoo'] False"
