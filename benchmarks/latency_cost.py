@@ -27,12 +27,22 @@ from rtseg_jax.models.convolution import default_lowering
 from rtseg_jax.search import arch_params
 from rtseg_jax.training.losses import LossSpec
 from rtseg_jax.training.phases import initial_state
+from rtseg_jax.training.published_search import PublishedSearch
 from rtseg_jax.training.sharding import data_mesh
 from rtseg_jax.training.specs import SearchSpec
-from rtseg_jax.training.step import SearchSetup, StepSetup, make_step
+from rtseg_jax.training.step import StepSetup, make_step
 from rtseg_jax.zoo import RTSeg
 
-SEARCH = SearchSpec(width_rate=1e-3, path_rate=0.1, temperature_start=5.0, temperature_end=0.5, freeze_paths=0.7)
+SEARCH = SearchSpec(
+    rule="published",
+    rounds=1,
+    memory=0.0,
+    width_rate=1e-3,
+    path_rate=0.1,
+    temperature_start=5.0,
+    temperature_end=0.5,
+    freeze_paths=0.7,
+)
 
 
 def main() -> None:
@@ -83,9 +93,10 @@ def step_run(network: Network, latency: NetworkLatency, batch: int, size: tuple[
     model = SegmentationNetwork(network, lowering=default_lowering())
     variables = initial_variables(model, seed=0)
     arch = arch_params.initialize(network, variables["params"], seed=0)
-    search = SearchSetup(SEARCH, 100, latency, 10.0, optax.sgd(1e-3))
-    setup = StepSetup(model, optax.sgd(0.01, momentum=0.9), LossSpec(lam=0.0), 0, search)
-    state = initial_state(setup, variables, data_mesh(), arch)
+    loss, moves = LossSpec(lam=0.0), optax.sgd(1e-3)
+    search = PublishedSearch(SEARCH, 100, latency, 10.0, moves, loss)
+    setup = StepSetup(model, optax.sgd(0.01, momentum=0.9), loss, 0, search)
+    state = initial_state(setup, variables, data_mesh(), arch, arch_opt_state=moves.init(arch))
     generator = np.random.default_rng(0)
     pictures = {
         "image": generator.integers(0, 256, (batch, *size, 3), np.uint8),

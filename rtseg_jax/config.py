@@ -66,6 +66,7 @@ def _data() -> ml_collections.ConfigDict:
     data.bad = "refuse"  # files that cannot be used: refuse to start, or skip them and say which
     data.pairs = ""  # of `folder`: patterns of pictures and labels, as 'images/*.jpg masks/*_gt.png'; empty: found
     data.validation_share = 0.2  # of `folder` without a split: share of the pictures to score, drawn with the seed
+    data.held_out = 0.1  # share of the training pictures on which decisions are made, never trained on (ours); 0: none
     data.train_size = (512, 1024)  # crop, (height, width) in pixels
     data.eval_size = (512, 1024)  # network input at evaluation and on the phone, pixels
     data.base_size = (512, 1024)  # resized to this before random scaling (ours: Cityscapes halved first); (0, 0): not
@@ -108,11 +109,12 @@ def _train() -> ml_collections.ConfigDict:
     train.search_steps = 40_000  # steps of the search
     train.finetune_steps = 40_000  # steps of the searched network
     train.uniform_steps = -1  # steps of the uniformly scaled baseline; -1: as long as all three phases above
-    train.learning_rate = 0.1  # initial, of every phase but those below
-    train.search_learning_rate = 0.1  # initial, of weights during the search
-    train.finetune_learning_rate = 0.1  # initial, of fine-tuning
-    train.power = 0.9  # of the poly decay, restarted per phase
-    train.warmup_steps = 0  # linear warm-up of each phase, steps
+    train.restarts = False  # pretrain, search and finetune share one decay (ours); True: each starts anew, as published
+    train.learning_rate = 0.1  # initial
+    train.search_learning_rate = 0.1  # initial, of weights during the search, where it restarts
+    train.finetune_learning_rate = 0.1  # initial, of fine-tuning, where it restarts
+    train.power = 0.9  # of the poly decay
+    train.warmup_steps = 0  # linear warm-up of each schedule, steps
     train.momentum = 0.9  # of SGD
     train.weight_decay = 5e-4  # on kernels only (usual for this family; not published)
     train.clip_norm = 0.0  # largest global gradient norm; 0: no clipping
@@ -142,6 +144,9 @@ def _loss() -> ml_collections.ConfigDict:
 
 def _search() -> ml_collections.ConfigDict:
     search = ml_collections.ConfigDict()
+    search.rule = "worth"  # squared mask gradients per millisecond (ours), or published: RTSeg's
+    search.rounds = 10  # decisions of the search by worth; latency falls to its target over them (ours)
+    search.memory = 0.5  # share that earlier steps keep in a channel's worth at each decision (ours)
     search.width_rate = 0.0  # step size of indicators; 0: β·latency alone moves a typical one by 0.5 in a fifth (ours)
     search.path_rate = 0.1  # step size of path logits (not published, ours)
     search.temperature_start = 5.0  # Gumbel temperature τ, falls exponentially (not published, ours)

@@ -42,7 +42,7 @@ def write_workdir(root: Path, variables: dict) -> Workdir:
     workdir = Workdir(root)
     workdir.claim(config)
     ARCH.save(workdir.architecture)
-    checkpoints = Checkpoints(workdir.checkpoints("finetune_variables"))
+    checkpoints = Checkpoints(workdir.checkpoints("best_variables"))
     checkpoints.save(0, variables)
     checkpoints.close()
     workdir.finish("finetune", {"miou": 0.5})

@@ -31,7 +31,12 @@ def check_source(source: Source, info: DatasetInfo, description: str = "checking
         return
     for _, finding in findings(source, info, description):
         raise BadFile(finding.file, finding.what, finding.remedy)
-    if mark is not None:
+    note_good(source, info)
+
+
+def note_good(source: Source, info: DatasetInfo) -> None:
+    """Remembers that a source was looked at whole and nothing is wrong with it."""
+    if (mark := check_mark(source, info)) is not None:
         remember("checked", mark, [])
 
 

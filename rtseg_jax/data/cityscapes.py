@@ -67,7 +67,8 @@ def open_cityscapes(data_dir: str | Path) -> Files:
 
 def label_ids(instances: Integer[np.ndarray, "h w"]) -> Integer[np.ndarray, "h w"]:
     """Label ids of instance ids."""
-    return np.where(instances >= 1000, instances // 1000, instances)
+    ids = instances.astype(np.int32)  # a label without instances may be a file of 8 bits
+    return np.where(ids >= 1000, ids // 1000, ids)
 
 
 def _key(name: str, folder: str, ending: str) -> str | None:

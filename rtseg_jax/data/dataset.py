@@ -141,6 +141,7 @@ class DataSpec:
     bad: str = "refuse"  # files that cannot be used: refuse, or skip
     pairs: str = ""  # pattern of pictures and pattern of labels of `folder`; empty: found
     validation_share: Real = 0.2  # of a `folder` that has no split
+    held_out: Real = 0.0  # share of the training pictures that is kept for decisions
     train_size: Size = (512, 1024)  # the crop
     eval_size: Size = (512, 1024)  # network input at evaluation; labels keep their own size
     base_size: Size | None = None  # pictures are resized to this before random scaling; None: not resized
@@ -163,6 +164,8 @@ class DataSpec:
     def __post_init__(self):
         if self.augment_on not in ("host", "device"):
             raise UserError(f"config.data.augment_on is {self.augment_on!r}: it must be host or device")
+        if not 0 <= self.held_out < 1:
+            raise UserError(f"config.data.held_out is {self.held_out}: it must be at least 0 and less than 1")
         if self.cache_gib < 0:
             raise UserError(f"config.data.cache_gib is {self.cache_gib}: it must be at least 0; 0 keeps nothing")
 

@@ -40,7 +40,7 @@ from rtseg_jax.data.pairing import (
     stem,
 )
 from rtseg_jax.data.remembering import recall, remember
-from rtseg_jax.data.storage import Files, open_files
+from rtseg_jax.data.storage import Below, Files, open_files
 from rtseg_jax.errors import UserError
 from rtseg_jax.labels import IGNORE
 
@@ -74,19 +74,19 @@ PATTERNS = (
 def info(spec: DataSpec) -> DatasetInfo:
     """Classes from classes.json, or from `data.ids`, or from the labels: these are read once, until one changes."""
     assert spec.data_dir is not None
-    files = open_files(spec.data_dir)
+    files = open_folder(spec.data_dir)
     if CLASS_FILE in files:
         return change_ids(read_classes("folder", files.read(CLASS_FILE), files.where(CLASS_FILE)), spec.ids)
     if spec.ids:
         return classes_of_ids("folder", spec.ids)
-    labels = {pair.label for pairing in divided(files, spec).values() for pair in pairing.pairs}
+    labels = {pair.label for pairing in _as_found(files, spec).values() for pair in pairing.pairs}
     return found_classes(files, sorted(labels), spec.bad)
 
 
 def read(spec: DataSpec, info: DatasetInfo, split: str) -> tuple[Source, tuple[Finding, ...]]:
     """One split."""
     assert spec.data_dir is not None
-    files = open_files(spec.data_dir)
+    files = open_folder(spec.data_dir)
     found = divided(files, spec)[split].checked(spec.bad)
     if not found.pairs:
         raise UserError(
@@ -95,8 +95,29 @@ def read(spec: DataSpec, info: DatasetInfo, split: str) -> tuple[Source, tuple[F
     return PairSource(files, found.pairs, info.labels), found.findings
 
 
+def open_folder(data_dir: str) -> Files:
+    """The files of a folder or an archive; where all of them lie in one folder `NAME`, those in there."""
+    files = open_files(data_dir)
+    tops = {name.partition("/")[0] for name in files.names()}
+    if len(tops) == 1 and (top := tops.pop()) not in files and not _means_something(top):
+        return Below(files, top)
+    return files
+
+
+def _means_something(folder: str) -> bool:
+    words = (*_IMAGE_WORDS, *_LABEL_WORDS, *(word for words in _SPLIT_WORDS.values() for word in words))
+    return folder in words
+
+
 def divided(files: Files, spec: DataSpec) -> dict[str, Pairing]:
     """The pairs of each split; from lists, from folders, or by chance."""
+    splits = _as_found(files, spec)
+    if not splits["validation"].pairs and "validation" in f"{spec.train_split}+{spec.validation_split}":
+        splits |= by_chance(splits["train"], spec.validation_share, spec.seed)
+    return splits
+
+
+def _as_found(files: Files, spec: DataSpec) -> dict[str, Pairing]:
     names = files.names()
     lists = {
         split: next((f"{word}.txt" for word in words if f"{word}.txt" in names), None)
@@ -104,12 +125,8 @@ def divided(files: Files, spec: DataSpec) -> dict[str, Pairing]:
     }
     if any(lists.values()):
         of_list = _reader_of_lists(files, names, spec)
-        splits = {split: of_list(listing) if listing else Pairing(()) for split, listing in lists.items()}
-    else:
-        splits = _by_folder(files, pairs_of(files, names, spec.pairs))
-    if not splits["validation"].pairs and "validation" in f"{spec.train_split}+{spec.validation_split}":
-        splits |= by_chance(splits["train"], spec.validation_share, spec.seed)
-    return splits
+        return {split: of_list(listing) if listing else Pairing(()) for split, listing in lists.items()}
+    return _by_folder(files, pairs_of(files, names, spec.pairs))
 
 
 def by_chance(whole: Pairing, share: float, seed: int) -> dict[str, Pairing]:
@@ -199,7 +216,7 @@ def _looked_at(files: Files, labels: Sequence[str], bad: str) -> _Found:
             assert raw.colours is not None
             return _Found(colours=frozenset(np.unique(packed(raw.colours)).tolist()))
         ids = np.unique(raw.ids).tolist()
-        palette = [] if raw.palette is None else [(index, unpacked(int(packed(raw.palette[index])))) for index in ids]
+        palette = [] if raw.palette is None else [(index, unpacked(int(packed(raw.palette)[index]))) for index in ids]
         return _Found(frozenset(ids), tuple(palette))
 
     console = Console(file=sys.stderr)

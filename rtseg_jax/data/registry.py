@@ -8,13 +8,13 @@ from pathlib import Path
 
 from rtseg_jax.data import camvid, catalogue, cityscapes, folder
 from rtseg_jax.data.caching import CachedSource
-from rtseg_jax.data.checking import bad_examples
+from rtseg_jax.data.checking import bad_examples, note_good
 from rtseg_jax.data.class_choice import change_ids, choose_classes
 from rtseg_jax.data.class_file import read_classes
 from rtseg_jax.data.dataset import Dataset, DatasetInfo, DataSpec, Source
 from rtseg_jax.data.findings import Finding
 from rtseg_jax.data.subset import Joined, Subset
-from rtseg_jax.data.synthetic import StreetSource
+from rtseg_jax.data.synthetic import StreetSource, streets_info
 from rtseg_jax.errors import UserError
 
 Reader = Callable[[DataSpec, DatasetInfo, str], tuple[Source, Sequence[Finding]]]
@@ -39,9 +39,14 @@ class Entry:
     read: Reader | None = None
     holds: str = ""
 
+    @property
+    def classes_in_files(self) -> bool:
+        """Whether the classes are known only where the data are."""
+        return callable(self.info) and self.read is not None
+
 
 KNOWN: dict[str, Entry] = {
-    "synthetic_streets": Entry(catalogue.SYNTHETIC_STREETS, ("train", "validation")),
+    "synthetic_streets": Entry(streets_info, ("train", "validation")),
     "camvid": Entry(catalogue.CAMVID, camvid.SPLITS, camvid.read, camvid.HOLDS),
     "cityscapes": Entry(catalogue.CITYSCAPES, cityscapes.SPLITS, cityscapes.read, cityscapes.HOLDS),
     "folder": Entry(folder.info, folder.SPLITS, folder.read, folder.HOLDS),
@@ -68,18 +73,18 @@ def dataset_info(spec: DataSpec) -> DatasetInfo:
     For `folder` the files of `data_dir` are read: its classes.json, or else the labels, once.
     """
     entry = entry_of(spec.name)
-    if spec.stand_in and callable(entry.info):
-        known = catalogue.SYNTHETIC_STREETS  # what is drawn has classes of its own
-    elif callable(entry.info):
-        known = entry.info(_with_data_dir(spec, entry))
-    else:
+    if not callable(entry.info):
         known = change_ids(entry.info, spec.ids)
+    elif not entry.classes_in_files or spec.stand_in:
+        known = streets_info(spec)  # what is drawn has classes of its own
+    else:
+        known = entry.info(_with_data_dir(spec, entry))
     return choose_classes(known, spec.classes, spec.rest)
 
 
 def recorded_info(spec: DataSpec, path: Path) -> DatasetInfo | None:
     """The classes that a run recorded in the file `path`, where they cannot be known without the data; else None."""
-    if not callable(entry_of(spec.name).info) or not path.exists():
+    if not entry_of(spec.name).classes_in_files or not path.exists():
         return None
     return read_classes(spec.name, path.read_bytes(), str(path))
 
@@ -117,7 +122,7 @@ def split_names(split: str) -> tuple[str, ...]:
 
 
 def _one_split(spec: DataSpec, info: DatasetInfo, entry: Entry, split: str) -> Source:
-    drawn = spec.stand_in or spec.name == catalogue.SYNTHETIC_STREETS.name
+    drawn = spec.stand_in or spec.name == "synthetic_streets"
     if drawn and split in ("train", "validation"):
         count = spec.num_train if split == "train" else spec.num_validation
         return StreetSource(count, spec.drawn_size, spec.seed, split, info.num_classes)
@@ -147,4 +152,8 @@ def _usable(source: Source, info: DatasetInfo, split: str, alone: Sequence[Findi
         print(f"skipped: {finding.line}", file=sys.stderr)
     if len(bad) == len(source):
         raise UserError(f"no picture of the split {split} can be used; correct what is named above")
-    return Subset(source, [index for index in range(len(source)) if index not in bad]) if bad else source
+    if not bad:
+        return source
+    usable = Subset(source, [index for index in range(len(source)) if index not in bad])
+    note_good(usable, info)
+    return usable

@@ -154,10 +154,38 @@ class Archives:
         return archive.members[name], archive.path.stat().st_mtime_ns
 
 
+class Below:
+    """The files below a folder of other files."""
+
+    def __init__(self, files: Files, folder: str):
+        self._files, self._folder = files, folder
+
+    def names(self, under: str = "") -> tuple[str, ...]:
+        """All names in natural order, or those below the folder `under`."""
+        names = self._files.names(f"{self._folder}/{under}")
+        return tuple(name.removeprefix(f"{self._folder}/") for name in names)
+
+    def __contains__(self, name: str) -> bool:
+        return f"{self._folder}/{name}" in self._files
+
+    def read(self, name: str) -> bytes:
+        """The content of a file."""
+        return self._files.read(f"{self._folder}/{name}")
+
+    def where(self, name: str) -> str:
+        """The name as people find it."""
+        return self._files.where(f"{self._folder}/{name}")
+
+    def stamp(self, name: str) -> Stamp:
+        """Size and time."""
+        return self._files.stamp(f"{self._folder}/{name}")
+
+
 class _Zip:
     def __init__(self, path: Path):
         self.path = path
-        self._lock, self._opened = threading.Lock(), None
+        self._lock = threading.Lock()
+        self._opened: tuple[int, zipfile.ZipFile] | None = None  # and the process that opened it
         with zipfile.ZipFile(path) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
         self.members = {entry.filename: entry.file_size for entry in entries if _is_member(entry.filename)}
@@ -171,8 +199,6 @@ class _Zip:
             if self._opened is None or self._opened[0] != os.getpid():
                 self._opened = (os.getpid(), zipfile.ZipFile(self.path))
             return self._opened[1]
-
-    _opened: tuple[int, zipfile.ZipFile] | None
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "members": self.members}

@@ -65,3 +65,16 @@ def spread(source: Source, most: int) -> tuple[int, ...]:
     """At most so many indices, spread evenly from the first to the last: neighbours may be frames of one video."""
     number = len(source)
     return tuple(sorted({int(index) for index in np.linspace(0, number - 1, min(most, number))}))
+
+
+def hold_out(source: Source, share: float) -> tuple[Source, Source]:
+    """Training pictures without the last `share` of them, and those: decisions are made on pictures of their own.
+
+    The last ones, because neighbours may be frames of one video. At least one picture is held out; where `share` is 0,
+    or where there is one picture only, both parts are the whole.
+    """
+    number = len(source)
+    held = max(1, round(share * number))
+    if share == 0 or number < 2:
+        return source, source
+    return Subset(source, range(number - held)), Subset(source, range(number - held, number))

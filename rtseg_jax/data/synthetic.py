@@ -2,12 +2,23 @@
 
 import numpy as np
 
-from rtseg_jax.data.dataset import Description, Example, Size
+from rtseg_jax.data.catalogue import SYNTHETIC_STREETS
+from rtseg_jax.data.dataset import DatasetInfo, DataSpec, Description, Example, Size
 from rtseg_jax.data.street_look import photograph
 from rtseg_jax.data.street_scene import draw_street
+from rtseg_jax.errors import UserError
 from rtseg_jax.labels import IGNORE
 
 _SPLITS = {"train": 0, "validation": 1}
+
+
+def streets_info(spec: DataSpec) -> DatasetInfo:
+    """The drawn classes, or the first `spec.num_classes` of them."""
+    info, most = SYNTHETIC_STREETS, SYNTHETIC_STREETS.num_classes
+    count = most if spec.num_classes is None else spec.num_classes
+    if not 2 <= count <= most:
+        raise UserError(f"synthetic_streets has 2 to {most} classes, not num_classes={count}")
+    return DatasetInfo(info.name, info.class_names[:count], info.palette[:count])
 
 
 class StreetSource:

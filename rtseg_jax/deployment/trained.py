@@ -21,7 +21,7 @@ NORMALIZATION = (IMAGE_MEAN, IMAGE_STD)
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """A searched network after fine-tuning.
+    """The best network of a run.
 
     Attributes:
       arch: what was decided.
@@ -48,11 +48,11 @@ def load_trained(workdir: Workdir) -> Trained:
     """Reads architecture, weights and config of a run; the data need not be there.
 
     Raises:
-      UserError: no architecture, no fine-tuned weights, or no config in the workdir.
+      UserError: no architecture, no weights, or no config in the workdir.
     """
     arch = ArchSpec.load(workdir.architecture)
     like = zero_variables(SegmentationNetwork(declare_spec(arch)))
-    variables = load_newest(workdir.checkpoints("finetune_variables"), like)
+    variables = load_newest(workdir.checkpoints("best_variables"), like)
     return Trained(arch, variables, read_spec(workdir))
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -27,9 +28,24 @@ def slice_variables(variables: Mapping[str, Tree], supernet: Network, network: N
     result: dict[str, Tree] = {collection: {} for collection in variables}
     for block in (*network.plain_blocks, *network.auxiliary):
         for name, weight in source[block.name].weights.items():
-            path = (block.name, *name)
-            insert(result[collection(weight)], path, _cut(weight, lookup(variables[collection(weight)], path), kept))
+            kind, path = collection(weight), (block.name, *name)
+            if block.name in variables.get(kind, {}):  # a state of an optimizer has parameters only
+                insert(result[kind], path, _cut(weight, lookup(variables[kind], path), kept))
     return result
+
+
+def slice_like_params(state: Tree, params: Tree, supernet: Network, network: Network, kept: Kept) -> Tree:
+    """An optimizer's state with every part that is shaped like `params` sliced as those are: momentum goes along."""
+    structure = jax.tree.structure(params)
+
+    def is_params(tree: Tree) -> bool:
+        found: Any = jax.tree.structure(tree)
+        return found == structure
+
+    def cut(tree: Tree) -> Tree:
+        return slice_variables({"params": tree}, supernet, network, kept)["params"] if is_params(tree) else tree
+
+    return jax.tree.map(cut, state, is_leaf=is_params)
 
 
 def _cut(weight: Weight, leaf: Any, kept: Kept) -> Any:

@@ -27,7 +27,7 @@ Worth = Mapping[str, Float[np.ndarray, " g"]]
 class Prices:
     """Predicted cost of many networks at once that differ in their widths only."""
 
-    def __init__(self, groups: Sequence[Group], latency: NetworkLatency, weights: Mapping[str, np.ndarray]):
+    def __init__(self, groups: Sequence[Group], latency: NetworkLatency, weights: Mapping[str, jax.Array]):
         self._names = [group.name for group in groups]
         self._latency = jax.jit(
             jax.vmap(lambda row: latency(dict(zip(self._names, row, strict=True)), weights))  # type: ignore[arg-type]
@@ -146,3 +146,36 @@ def kept_channels(worth: Worth, widths: Widths) -> dict[str, np.ndarray]:
     return {
         name: np.sort(np.argsort(-np.asarray(worth[name]), kind="stable")[:width]) for name, width in widths.items()
     }
+
+
+def marginal_worth(
+    groups: Sequence[Group], worth: Worth, price: Callable[[Sequence[Widths]], np.ndarray], widths: Widths
+) -> dict[str, dict[str, float | None]]:
+    """Why a group has its width: worth per cost of what it would lose and of what it would gain next.
+
+    Returns:
+      By group: `width`, `size`, `lost` (worth per cost of the cheapest way to make it narrower) and `gained` (of the
+      best way to make it wider); None where there is no such way, or where it changes no cost.
+    """
+    totals = {group.name: cumulated(worth[group.name]) for group in groups}
+    everything = full_range(groups)
+    cost = float(price([widths])[0])
+    result: dict[str, dict[str, float | None]] = {}
+    for group in groups:
+        total, width = totals[group.name], widths[group.name]
+        down = [w for _, w in _narrower([group], widths, everything)]
+        up = [w for w in range(width + 1, group.size + 1) if group.snap(w) == w]
+        changes = price([{**widths, group.name: w} for w in (*down, *up, width)]) - cost
+        lost = [_per_cost(total[width] - total[w], -c) for w, c in zip(down, changes, strict=False)]
+        gained = [_per_cost(total[w] - total[width], c) for w, c in zip(up, changes[len(down) :], strict=False)]
+        result[group.name] = {
+            "width": width,
+            "size": group.size,
+            "lost": min((ratio for ratio in lost if ratio is not None), default=None),
+            "gained": max((ratio for ratio in gained if ratio is not None), default=None),
+        }
+    return result
+
+
+def _per_cost(worth: float, cost: float) -> float | None:
+    return float(worth / cost) if cost > 1e-9 else None

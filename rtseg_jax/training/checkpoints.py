@@ -51,9 +51,16 @@ class Checkpoints:
         self._manager.close()
 
 
+def save_tree(folder: Path, tree: Any) -> None:
+    """Keeps a tree as a checkpoint of its own."""
+    checkpoints = Checkpoints(folder)
+    checkpoints.save(0, tree)
+    checkpoints.close()
+
+
 def load_newest(folder: Path, like: Any) -> Any:
     """The newest readable checkpoint of a finished phase; raises `UserError` where there is none."""
-    phase = folder.name.removesuffix("_variables")
+    phase = folder.name.removesuffix("_variables").removesuffix("_momentum")
     if not folder.exists():
         raise UserError(f"{folder}: no checkpoint there; run the phase {phase!r} first, or name config.init_from")
     checkpoints = Checkpoints(folder)

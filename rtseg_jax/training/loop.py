@@ -29,6 +29,7 @@ class Phase:
       batches: batches of this process from a given step on.
       teacher: variables of `setup.teacher`, or None.
       score: validation mIoU of a state.
+      decide: how often, in steps, and what the host changes in the state between two steps; None for nothing.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Phase:
     batches: Callable[[int], Iterator[Mapping[str, Any]]]
     teacher: Any
     score: Callable[[TrainState], float]
+    decide: tuple[int, Callable[[int, TrainState], TrainState]] | None = None
 
 
 def compile_step(setup: StepSetup, mesh: Mesh) -> Callable[[TrainState, Any, Any], tuple[TrainState, Any]]:
@@ -82,6 +84,8 @@ def train(phase: Phase, state: TrainState, spec: TrainSpec, workdir: Workdir, me
             previous = metrics["losses"]
             reporter.advance()
             last = step == phase.steps
+            if phase.decide is not None and step % phase.decide[0] == 0:
+                state = phase.decide[1](step, state)
             if last or step % spec.log_every == 0:
                 reporter.log(step, metrics)
             if spec.eval_every and step % spec.eval_every == 0 and not last:

@@ -20,7 +20,7 @@ def poly_schedule(rate: float, steps: int, power: float, warmup_steps: int = 0) 
 
 def weight_optimizer(spec: TrainSpec, phase: str) -> optax.GradientTransformation:
     """SGD with momentum; weight decay on kernels only, added to the gradient as in L2 regularization."""
-    updates = max(1, spec.steps(phase) // spec.accumulate)
+    updates = max(1, spec.schedule_steps(phase) // spec.accumulate)
     schedule = poly_schedule(spec.rate(phase), updates, spec.power, spec.warmup_steps)
     clip = [optax.clip_by_global_norm(spec.clip_norm)] if spec.clip_norm > 0 else []
     chain = optax.chain(

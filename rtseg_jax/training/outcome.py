@@ -18,8 +18,10 @@ from rtseg_jax.export.child import convert_in_child
 from rtseg_jax.latency import Timing, measure_networks_in_child, unit_of_device
 from rtseg_jax.models.normalization import normalize
 from rtseg_jax.search.uniform import supernet_spec
-from rtseg_jax.training.run import Latency, Run
+from rtseg_jax.training.checkpoints import load_newest
+from rtseg_jax.training.run import Latency, Run, zero_variables
 from rtseg_jax.training.scoring import make_scorer
+from rtseg_jax.training.sharding import put_replicated
 from rtseg_jax.visualization.overlay import comparison_picture
 from rtseg_jax.visualization.report import write_report
 from rtseg_jax.zoo import BiSeNetV2
@@ -33,13 +35,15 @@ def evaluate(run: Run, latency: Latency) -> dict[str, Any]:
     """Scores and measures every network of the run, prints the table, writes the report."""
     architectures = _architectures(run)
     timings = _measure(run, architectures)
-    scores = {name: _score(run, name, arch) for name, arch in architectures.items() if name in TRAINED}
+    trained = [name for name in architectures if name in TRAINED and not (name == "supernet" and _sampled(run))]
+    scores = {name: _score(run, name, architectures[name]) for name in trained}
     rows = [_row(run, latency, name, arch, timings[name]) for name, arch in architectures.items()]
     for row in rows:
         if row["name"] in scores:
             row["miou"] = scores[row["name"]].miou
     rows = _with_slicing_rows(run, rows)
-    print_table(rows, latency.target_ms, latency.unit, unit_of_device(run.spec.latency.device))
+    choice = run.workdir.results().get("choice")
+    print_table(rows, latency.target_ms, latency.unit, unit_of_device(run.spec.latency.device), choice)
     target_ms, unit = latency.target_ms, latency.unit
     write_report(
         run.workdir.report,
@@ -51,7 +55,12 @@ def evaluate(run: Run, latency: Latency) -> dict[str, Any]:
         choices=_choices(run),
     )
     classes = {name: score.as_json() for name, score in scores.items()}
-    return {"table": rows, "classes": classes, "target_ms": latency.target_ms}
+    return {"table": rows, "classes": classes, "target_ms": latency.target_ms, "verdict": verdict(rows, choice)}
+
+
+def _sampled(run: Run) -> bool:
+    """Whether the supernet was trained one path at a time, for as long as the search needs it: it has no score."""
+    return run.spec.search.rule != "published"
 
 
 TRAINED = {"supernet": "pretrain", "searched": "finetune", "uniform": "uniform"}
@@ -70,7 +79,7 @@ def _choices(run: Run) -> tuple[str, ...]:
 
 def _architectures(run: Run) -> dict[str, ArchSpec]:
     """Everything that has a row: what was trained, and BiSeNetV2 as the yardstick for latency."""
-    found = {"supernet": supernet_spec(run.spec.network, run.supernet), "searched": run.architecture()}
+    found = {"supernet": supernet_spec(run.spec.network, run.supernet), "searched": run.searched()}
     if run.workdir.uniform.exists():
         found["uniform"] = ArchSpec.load(run.workdir.uniform)
     return found | {"bisenetv2": bisenetv2(run.spec.network.num_classes)}
@@ -111,18 +120,20 @@ def _row(run: Run, latency: Latency, name: str, arch: ArchSpec, timing: Timing) 
 
 
 def _with_slicing_rows(run: Run, rows: list[Row]) -> list[Row]:
-    """The searched network three times: as sliced, recalibrated, fine-tuned; it costs the same each time."""
+    """The searched network also as sliced, and as recalibrated where it was; it costs the same each time."""
     results = run.source("search").results()["phases"]["search"] if run.has("search") else None
     if results is None:
         return rows
     searched = next(row for row in rows if row["name"] == "searched")
     stages = {"searched, sliced": "sliced_miou", "searched, recalibrated": "recalibrated_miou"}
-    extra = [searched | {"name": name, "miou": results[key]} for name, key in stages.items()]
+    extra = [searched | {"name": name, "miou": results[key]} for name, key in stages.items() if key in results]
     position = rows.index(searched)
     return [*rows[:position], *extra, *rows[position:]]
 
 
-def print_table(rows: list[Row], target_ms: float, predicted: str = "ms", measured: str = "ms") -> None:
+def print_table(
+    rows: list[Row], target_ms: float, predicted: str = "ms", measured: str = "ms", choice: Row | None = None
+) -> None:
     """Prints the final table, and who won; `predicted` and `measured` are units."""
     table = Table(title=f"Target {target_ms:.2f} {predicted}")
     last = "measured ms" if measured == "ms" else measured
@@ -140,7 +151,7 @@ def print_table(rows: list[Row], target_ms: float, predicted: str = "ms", measur
         )
     console = Console()
     console.print(table)
-    console.print(verdict(rows), highlight=False)
+    console.print(verdict(rows, choice), highlight=False)
 
 
 def _predicted(row: Row) -> str:
@@ -155,8 +166,22 @@ def _cell(value: float | int | None, factor: float, digits: int) -> str:
     return "–" if value is None else f"{factor * value:.{digits}f}"
 
 
-def verdict(rows: list[Row]) -> str:
-    """Whether the search beat uniform scaling, in one sentence."""
+def verdict(rows: list[Row], choice: Row | None = None) -> str:
+    """Whether the search beat uniform scaling, and which network is handed over."""
+    given = "" if choice is None or "held_out_miou" not in choice else f" {_handed_over(choice)}"
+    return _comparison(rows) + given
+
+
+def _handed_over(choice: Row) -> str:
+    name, other = choice["best"], next(name for name in choice["among"] if name != choice["best"])
+    scores = choice["held_out_miou"]
+    return (
+        f"Handed over (architecture.json, model.tflite): the {name} network, better on held-out training pictures "
+        f"({100 * scores[name]:.1f} % against {100 * scores[other]:.1f} %)."
+    )
+
+
+def _comparison(rows: list[Row]) -> str:
     scores = {row["name"]: row["miou"] for row in rows}
     if scores.get("uniform") is None or scores.get("searched") is None:
         return "No uniformly scaled baseline was trained: whether the search was worth it is not known."
@@ -167,9 +192,10 @@ def verdict(rows: list[Row]) -> str:
 
 
 def _pictures(run: Run) -> dict[str, Image.Image]:
-    """Overlays of picture, truth and prediction of the searched network."""
-    network = declare_spec(run.architecture())
-    variables = run.load("finetune", "finetune_variables", network)
+    """Overlays of picture, truth and prediction of the network that is handed over."""
+    network = declare_spec(ArchSpec.load(run.workdir.architecture))
+    like = put_replicated(zero_variables(run.model(network)), run.mesh)
+    variables = load_newest(run.workdir.checkpoints("best_variables"), like)
     model, info = run.model(network), run.dataset.info
 
     def predict(images: jax.Array) -> jax.Array:

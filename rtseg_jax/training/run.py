@@ -13,8 +13,9 @@ from jax.sharding import Mesh
 
 from rtseg_jax.architecture import ArchSpec, Network, declare
 from rtseg_jax.config import RunSpec
-from rtseg_jax.data import Dataset, build_dataset, kept_in_memory, training_batches
+from rtseg_jax.data import Dataset, Source, build_dataset, kept_in_memory, training_batches
 from rtseg_jax.data.device_augmentation import augment_batch
+from rtseg_jax.data.subset import hold_out
 from rtseg_jax.errors import UserError
 from rtseg_jax.latency import (
     LatencyModel,
@@ -61,6 +62,7 @@ class Run:
     spec: RunSpec
     workdir: Workdir
     dataset: Dataset
+    held_out: Source
     supernet: Network
     mesh: Mesh
 
@@ -70,8 +72,10 @@ class Run:
         mesh = data_mesh()
         check_batch_size(spec.train.batch_size, mesh, "config.batch_size")
         check_batch_size(spec.train.eval_batch_size, mesh, "config.train.eval_batch_size")
-        dataset = kept_in_memory(build_dataset(spec.data, spec.info), spec.data)
-        return Run(spec, workdir, dataset, declare(spec.network), mesh)
+        dataset = build_dataset(spec.data, spec.info)
+        train, held_out = hold_out(dataset.train, spec.data.held_out)
+        dataset = kept_in_memory(dataclasses.replace(dataset, train=train), spec.data)
+        return Run(spec, workdir, dataset, held_out, declare(spec.network), mesh)
 
     def model(self, network: Network) -> SegmentationNetwork:
         """A network as it is trained here: dtype and lowering of this run."""
@@ -121,9 +125,9 @@ class Run:
             "that finished it with config.init_from"
         )
 
-    def architecture(self) -> ArchSpec:
-        """The decided architecture, of this run or of the one to start from."""
-        paths = [place.architecture for place in self._places()]
+    def searched(self) -> ArchSpec:
+        """The searched architecture, of this run or of the one to start from."""
+        paths = [path for place in self._places() for path in (place.searched, place.architecture)]
         arch = ArchSpec.load(next((path for path in paths if path.exists()), paths[0]))
         if arch.network != self.spec.network:
             raise UserError(f"{paths[-1]} was cut out of another supernet; use the config.network it was made with")
@@ -133,6 +137,14 @@ class Run:
         """Variables of `network` from a checkpoint of a finished phase."""
         like = put_replicated(zero_variables(self.model(network)), self.mesh)
         return load_newest(self.source(phase).checkpoints(checkpoint), like)
+
+    def momentum(self, phase: str, optimizer: Any, variables: Any, source: str | None = None) -> Any:
+        """The optimizer state that the phase before left, where both share one schedule; else None."""
+        before = self.spec.train.before(phase)
+        if before is None or not self.has(before):
+            return None
+        like = put_replicated(optimizer.init(variables["params"]), self.mesh)
+        return load_newest(self.source(before).checkpoints(source or f"{before}_momentum"), like)
 
     def latency(self) -> Latency:
         """What networks cost by the budget or the predictor; raises `UserError` where the target is out of reach."""

@@ -4,6 +4,9 @@ import dataclasses
 
 from rtseg_jax.errors import UserError
 
+CHAIN = ("pretrain", "search", "finetune")
+"""The phases that lead to the searched network, each continuing the one before."""
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainSpec:
@@ -16,6 +19,7 @@ class TrainSpec:
     search_steps: int
     finetune_steps: int
     uniform_steps: int
+    restarts: bool
     learning_rate: float
     search_learning_rate: float
     finetune_learning_rate: float
@@ -55,16 +59,35 @@ class TrainSpec:
             "uniform": uniform,
         }[phase]
 
+    def before(self, phase: str) -> str | None:
+        """The phase whose schedule and momentum `phase` continues, if any."""
+        place = CHAIN.index(phase) if phase in CHAIN else 0
+        return CHAIN[place - 1] if place and not self.restarts else None
+
+    def schedule_steps(self, phase: str) -> int:
+        """Steps over which the learning rate falls: of the phase, or of all phases that share one schedule."""
+        if phase in CHAIN and not self.restarts:
+            return sum(self.steps(part) for part in CHAIN)
+        return self.steps(phase)
+
     def rate(self, phase: str) -> float:
-        """Initial learning rate of a training phase."""
+        """Learning rate at the start of the schedule of a training phase."""
+        if not self.restarts:
+            return self.learning_rate
         special = {"search": self.search_learning_rate, "finetune": self.finetune_learning_rate}
         return special.get(phase, self.learning_rate)
 
 
+RULES = ("worth", "published")
+
+
 @dataclasses.dataclass(frozen=True)
 class SearchSpec:
-    """How architecture parameters are trained."""
+    """How the architecture is searched."""
 
+    rule: str
+    rounds: int
+    memory: float
     width_rate: float
     path_rate: float
     temperature_start: float
@@ -74,6 +97,12 @@ class SearchSpec:
     beta_limit: float = 20.0
 
     def __post_init__(self) -> None:
+        if self.rule not in RULES:
+            raise UserError(f"config.search.rule is {self.rule!r}: it must be {' or '.join(RULES)}")
+        if self.rounds < 1:
+            raise UserError(f"config.search.rounds is {self.rounds}: it must be at least 1")
+        if not 0 <= self.memory < 1:
+            raise UserError(f"config.search.memory is {self.memory}: it must be at least 0 and less than 1")
         if not 0 < self.temperature_end <= self.temperature_start:
             raise UserError("config.search: temperatures must be positive and must not rise")
         if self.beta_gain < 0:

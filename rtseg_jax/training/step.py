@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -10,51 +10,54 @@ import optax
 from jaxtyping import Array, Float
 
 from rtseg_jax.architecture import Network
-from rtseg_jax.latency import NetworkLatency
 from rtseg_jax.models import Architecture, SegmentationNetwork
 from rtseg_jax.models.normalization import normalize
-from rtseg_jax.search.arch_params import ArchParams, path_probabilities, sample
-from rtseg_jax.training.beta_control import BetaControl
 from rtseg_jax.training.losses import LossSpec, segmentation_losses, total_loss
-from rtseg_jax.training.specs import SearchSpec
 from rtseg_jax.training.state import TrainState
 
 Batch = Mapping[str, Any]
 Metrics = dict[str, Any]
 
 
-@dataclasses.dataclass(frozen=True)
-class SearchSetup:
-    """What the search adds to a step.
+class Sample(NamedTuple):
+    """What a search does to one step.
 
     Attributes:
-      spec: schedules.
-      steps: length of the search.
-      latency: predicted milliseconds of a network.
-      target_ms: where they should be.
-      optimizer: of the architecture parameters.
-      unit: what to call these milliseconds.
+      architecture: that the step trains.
+      losses: terms that depend on it alone.
+      metrics: to be logged.
     """
 
-    spec: SearchSpec
-    steps: int
-    latency: NetworkLatency
-    target_ms: float
-    optimizer: optax.GradientTransformation
-    unit: str = "ms"
+    architecture: Architecture | None
+    losses: dict[str, jax.Array]
+    metrics: Metrics
 
-    def temperature(self, step: jax.Array) -> jax.Array:
-        """τ falls exponentially from start to end."""
-        ratio = self.spec.temperature_end / self.spec.temperature_start
-        return self.spec.temperature_start * ratio ** (step / max(1, self.steps - 1))
 
-    def frozen(self, step: jax.Array) -> jax.Array:
-        """Whether the paths stay as they are."""
-        return step >= int(self.spec.freeze_paths * self.steps)
+@runtime_checkable
+class SearchRule(Protocol):
+    """How a search samples architectures, and what it learns from the gradients of `TrainState.arch`."""
 
-    def controlled(self, control: BetaControl, latency_ms: Float[Array, ""]) -> BetaControl:
-        """The controller of β after a step of this expected latency."""
-        return control.after(latency_ms / self.target_ms - 1, self.spec.beta_gain / self.steps, self.spec.beta_limit)
+    def sample(self, network: Network, state: TrainState, arch: Any, key: jax.Array) -> Sample:
+        """The architecture of this step; differentiable in `arch`."""
+        ...
+
+    def loss_factor(self, state: TrainState) -> Float[Array, ""] | float:
+        """What β is multiplied by in this step."""
+        ...
+
+    def learn(self, state: TrainState, gradients: Any, metrics: Metrics) -> tuple[TrainState, Metrics]:
+        """The state after a step in which `arch` had these gradients."""
+        ...
+
+    @property
+    def target_ms(self) -> float:
+        """What the search aims at."""
+        ...
+
+    @property
+    def unit(self) -> str:
+        """Of its target."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +78,7 @@ class StepSetup:
     optimizer: optax.GradientTransformation
     loss: LossSpec
     seed: int
-    search: SearchSetup | None = None
+    search: SearchRule | None = None
     teacher: SegmentationNetwork | None = None
     augment: Callable[[Batch], Batch] | None = None
 
@@ -90,68 +93,45 @@ def make_step(setup: StepSetup) -> Callable[[TrainState, Batch, Any], tuple[Trai
         images = normalize(batch["image"])
         teacher_outputs = None
         if setup.teacher is not None:
-            teacher_outputs = setup.teacher.apply(teacher_variables, images, auxiliary=True)
+            teacher_outputs = setup.teacher.apply(teacher_variables, images, auxiliary=setup.loss.gamma > 0)
 
-        def loss_fn(trained: tuple[Any, ArchParams | None]) -> tuple[jax.Array, tuple[Any, Metrics]]:
+        def loss_fn(trained: tuple[Any, Any]) -> tuple[jax.Array, tuple[Any, Metrics]]:
             params, arch = trained
-            architecture, latency = _architecture(setup.search, setup.model.network, arch, state.step, key)
+            sample = _sample(setup, state, arch, key)
             variables = {"params": params, "batch_stats": state.batch_stats}
-            outputs, updated = _forward(setup.model, variables, images, architecture, key)
-            losses = segmentation_losses(outputs, batch["label"], teacher_outputs, setup.loss) | latency.losses
-            stats = _keep_unselected(setup.model.network, state.batch_stats, updated, architecture)
-            beta_factor = 1.0 if state.beta_control is None else state.beta_control.factor
-            total = total_loss(losses, setup.loss, beta_factor)
-            return total, (stats, {"losses": losses | {"total": total}, **latency.metrics})
+            outputs, updated = _forward(setup, variables, images, sample.architecture, key)
+            losses = segmentation_losses(outputs, batch["label"], teacher_outputs, setup.loss) | sample.losses
+            stats = _keep_unselected(setup.model.network, state.batch_stats, updated, sample.architecture)
+            total = total_loss(losses, setup.loss, setup.search.loss_factor(state) if setup.search else 1.0)
+            return total, (stats, {"losses": losses | {"total": total}, **sample.metrics})
 
         gradients, (stats, metrics) = jax.grad(loss_fn, has_aux=True)((state.params, state.arch))
-        state = _update(setup, state, gradients, stats)
-        return _control(setup, state, metrics)
+        moved = _update(setup, state, gradients[0], stats)
+        return (moved, metrics) if setup.search is None else setup.search.learn(moved, gradients[1], metrics)
 
     return step
 
 
-@dataclasses.dataclass(frozen=True)
-class _Latency:
-    losses: dict[str, jax.Array]
-    metrics: Metrics
-
-
-def _architecture(
-    search: SearchSetup | None, network: Network, arch: ArchParams | None, step: jax.Array, key: jax.Array
-) -> tuple[Architecture | None, _Latency]:
-    """A sample of the architecture and the expected latency; nothing where there is no search."""
-    if search is None or arch is None:
-        return None, _Latency({}, {})
-    frozen = search.frozen(step)
-    settled = arch._replace(
-        paths={name: jnp.where(frozen, _certain(value), value) for name, value in arch.paths.items()}
-    )
-    architecture = sample(network, settled, jax.random.fold_in(key, 1), search.temperature(step))
-    probabilities = path_probabilities(settled)
-    kept = {name: mask.sum() for name, mask in architecture.masks.items()}
-    latency = search.latency(kept, probabilities)
-    metrics = {"latency_ms": latency, "kept": kept, "paths": probabilities}
-    return architecture, _Latency({"latency": jnp.abs(latency - search.target_ms)}, metrics)
-
-
-def _certain(logits: jax.Array) -> jax.Array:
-    """Logits that no noise can turn: sample and softmax are the most probable path."""
-    return 1e4 * jax.nn.one_hot(jnp.argmax(logits), len(logits))
+def _sample(setup: StepSetup, state: TrainState, arch: Any, key: jax.Array) -> Sample:
+    if setup.search is None:
+        return Sample(None, {}, {})
+    return setup.search.sample(setup.model.network, state, arch, jax.random.fold_in(key, 1))
 
 
 def _forward(
-    model: SegmentationNetwork, variables: Any, images: jax.Array, architecture: Architecture | None, key: jax.Array
+    setup: StepSetup, variables: Any, images: jax.Array, architecture: Architecture | None, key: jax.Array
 ) -> tuple[Any, Any]:
-    outputs, updates = model.apply(
+    outputs, updates = setup.model.apply(
         variables,
         images,
         architecture,
         train=True,
-        auxiliary=True,
+        auxiliary=setup.loss.gamma > 0,
         mutable=["batch_stats"],
         rngs={"dropout": jax.random.fold_in(key, 2)},
     )
-    return outputs, updates.get("batch_stats", {})  # a network without norms has none
+    # Without auxiliary heads their statistics are not among what was updated; a network without norms has none.
+    return outputs, {**variables["batch_stats"], **updates.get("batch_stats", {})}
 
 
 def _keep_unselected(network: Network, old: Any, new: Any, architecture: Architecture | None) -> Any:
@@ -170,26 +150,13 @@ def _keep_unselected(network: Network, old: Any, new: Any, architecture: Archite
     return result
 
 
-def _update(setup: StepSetup, state: TrainState, gradients: tuple[Any, Any], stats: Any) -> TrainState:
-    """Weights and architecture move simultaneously, each by its own optimizer."""
-    updates, opt_state = setup.optimizer.update(gradients[0], state.opt_state, state.params)
-    state = dataclasses.replace(
+def _update(setup: StepSetup, state: TrainState, gradients: Any, stats: Any) -> TrainState:
+    """Weights move; the architecture stays."""
+    updates, opt_state = setup.optimizer.update(gradients, state.opt_state, state.params)
+    return dataclasses.replace(
         state,
         step=state.step + 1,
         params=optax.apply_updates(state.params, updates),
         batch_stats=stats,
         opt_state=opt_state,
     )
-    if setup.search is None:
-        return state
-    updates, arch_opt_state = setup.search.optimizer.update(gradients[1], state.arch_opt_state, state.arch)
-    return dataclasses.replace(state, arch=optax.apply_updates(state.arch, updates), arch_opt_state=arch_opt_state)
-
-
-def _control(setup: StepSetup, state: TrainState, metrics: Metrics) -> tuple[TrainState, Metrics]:
-    """The state with the factor on β of the next step; metrics tell β of this one."""
-    if setup.search is None or state.beta_control is None:
-        return state, metrics
-    control = setup.search.controlled(state.beta_control, metrics["latency_ms"])
-    beta = setup.loss.beta * state.beta_control.factor
-    return dataclasses.replace(state, beta_control=control), metrics | {"beta": beta}

@@ -16,11 +16,11 @@ from rtseg_jax import __version__
 from rtseg_jax.config import PHASES, RunSpec, run_spec
 from rtseg_jax.data import check_source
 from rtseg_jax.data.class_file import to_json
-from rtseg_jax.training import outcome, phases
+from rtseg_jax.training import choosing, outcome, phases, search_phase
 from rtseg_jax.training.run import Run
 from rtseg_jax.training.workdir import Workdir
 
-NEED_LATENCY = {"search", "uniform", "evaluate"}
+NEED_LATENCY = {"pretrain", "search", "uniform", "evaluate"}
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "ai-edge-litert")
 
 
@@ -38,7 +38,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str | Path) -
     left = [phase for phase in PHASES if phase in spec.phases and not place.finished(phase)]
     for phase in (phase for phase in spec.phases if phase not in left):
         print(f"{phase}: finished before, skipped")
-    if left:
+    if left or choosing.stale(place):
         run_phases(spec, place, left)
     return place.results()
 
@@ -50,18 +50,22 @@ def run_phases(spec: RunSpec, place: Workdir, left: list[str]) -> None:
     check_source(run.dataset.validation, run.dataset.info, "checking validation pictures")
     latency: Any = run.latency() if NEED_LATENCY & set(left) else None  # only those phases are given it
     steps: dict[str, Callable[[], dict[str, Any]]] = {
-        "pretrain": partial(phases.pretrain, run),
-        "search": partial(phases.search, run, latency),
+        "pretrain": partial(phases.pretrain, run, latency),
+        "search": partial(search_phase.search, run, latency),
         "finetune": partial(phases.finetune, run),
         "uniform": partial(phases.uniform, run, latency),
         "evaluate": partial(outcome.evaluate, run, latency),
         "export": partial(outcome.export, run),
     }
+    if choosing.stale(place):
+        place.choose(choosing.hand_over(run))
     for phase in left:
         print(f"{phase} begins", flush=True)
         began = time.monotonic()
         results = steps[phase]()
         place.finish(phase, {**results, "seconds": time.monotonic() - began})
+        if choosing.stale(place):
+            place.choose(choosing.hand_over(run))
 
 
 def environment() -> dict[str, Any]:

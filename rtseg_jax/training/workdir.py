@@ -1,6 +1,7 @@
 """The workdir: what a run leaves on disk, and the check that it belongs to the config."""
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,18 @@ class Workdir:
 
     @property
     def architecture(self) -> Path:
-        """The decided `ArchSpec`."""
+        """The `ArchSpec` of the best network found: the searched one, or the yardstick where that wins."""
         return self.root / "architecture.json"
+
+    @property
+    def searched(self) -> Path:
+        """The `ArchSpec` that the search decided on."""
+        return self.root / "searched.json"
+
+    @property
+    def worth(self) -> Path:
+        """Why the search by worth decided so: worth per millisecond of every group, decision by decision."""
+        return self.root / "worth.json"
 
     @property
     def uniform(self) -> Path:
@@ -69,6 +80,13 @@ class Workdir:
         """Orbax checkpoints of a phase."""
         return self.root / "checkpoints" / phase
 
+    def fresh_checkpoints(self, phase: str) -> Path:
+        """The same folder, emptied: for what is written anew as a whole."""
+        folder = self.checkpoints(phase)
+        if folder.exists():
+            shutil.rmtree(folder)
+        return folder
+
     def results(self) -> dict[str, Any]:
         """Contents of `results.json`: one entry per finished phase."""
         path = self.root / "results.json"
@@ -84,9 +102,13 @@ class Workdir:
         everything["phases"][phase] = dict(results)
         write_json(self.root / "results.json", everything)
 
+    def choose(self, choice: Mapping[str, Any]) -> None:
+        """Records which network is handed over."""
+        write_json(self.root / "results.json", {**self.results(), "choice": dict(choice)})
+
     def describe_run(self, values: Mapping[str, Any]) -> None:
         """Records seed, config, versions and device at the top of `results.json`."""
-        write_json(self.root / "results.json", {**values, "phases": self.results()["phases"]})
+        write_json(self.root / "results.json", {**self.results(), **values})
 
     def claim(self, config: ml_collections.ConfigDict) -> None:
         """Makes the workdir belong to `config`; raises `UserError` if it belongs to one that differs."""

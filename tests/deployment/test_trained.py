@@ -33,3 +33,21 @@ def test_other_files_are_one_line(tmp_path, content, message):
         (tmp_path / "config.json").write_text(content)
     with pytest.raises(UserError, match=message):
         read_spec(Workdir(tmp_path))
+
+
+def test_classes_of_a_folder_are_those_that_the_run_recorded(tmp_path):
+    place = Workdir(tmp_path / "run")
+    config = base_config()
+    config.data.name, config.data.data_dir = "folder", str(tmp_path / "gone")
+    place.claim(config)
+    with pytest.raises(UserError, match="gone is not there"):
+        read_spec(place)
+    classes = {"classes": ["grass", "weed"], "ids": [0, [255, 7]], "palette": [[1, 2, 3], [4, 5, 6]], "ignore": [9]}
+    place.claim_classes(classes)
+    place.claim_classes(classes)
+    spec = read_spec(place)
+    assert spec.network.num_classes == 2
+    assert (spec.info.class_names, spec.info.palette) == (("grass", "weed"), ((1, 2, 3), (4, 5, 6)))
+    assert spec.info.labels.ids == {0: 0, 255: 1, 7: 1, 9: 255}
+    with pytest.raises(UserError, match="this run began with other classes"):
+        place.claim_classes({**classes, "classes": ["weed", "grass"]})

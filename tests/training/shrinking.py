@@ -32,6 +32,7 @@ def shrink(config, predictor: Path, *, steps: int = 2):
     config.batch_size, config.train.eval_batch_size = 2, 2
     config.train.pretrain_steps = config.train.search_steps = config.train.finetune_steps = steps
     config.train.uniform_steps = steps
+    config.search.rounds = 2
     config.train.recalibration_batches = 1
     config.train.log_every = config.train.checkpoint_every = 1
     config.train.eval_every = 0

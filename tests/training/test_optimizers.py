@@ -25,6 +25,7 @@ def train_spec(**changes):
         "search_steps": 20,
         "finetune_steps": 30,
         "uniform_steps": -1,
+        "restarts": True,
         "learning_rate": 0.1,
         "search_learning_rate": 0.2,
         "finetune_learning_rate": 0.3,
@@ -133,7 +134,16 @@ def test_accumulating_one_is_no_wrapper():
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_architecture_takes_shrinking_steps_and_freezes_its_paths(accumulate):
-    spec = SearchSpec(width_rate=0.0, path_rate=0.1, temperature_start=5.0, temperature_end=0.5, freeze_paths=0.7)
+    spec = SearchSpec(
+        rule="published",
+        rounds=1,
+        memory=0.0,
+        width_rate=0.0,
+        path_rate=0.1,
+        temperature_start=5.0,
+        temperature_end=0.5,
+        freeze_paths=0.7,
+    )
     optimizer = architecture_optimizer(spec, 0.01, 10 * accumulate, accumulate)
     params = ArchParams({"a": jnp.ones(2)}, {"m": jnp.zeros(3)})
     gradient = ArchParams({"a": jnp.array([1.0, -2.0])}, {"m": jnp.array([1.0, 0.0, -1.0])})

@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 import time
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -24,6 +25,17 @@ from rtseg_jax.training.train_and_evaluate import train_and_evaluate
 from rtseg_jax.training.workdir import Workdir
 
 SECONDS = 600  # after which a process that hangs is given up; nothing is asserted about time
+
+
+def folder_of_pictures(root):
+    """Ten pictures of five sizes with palette labels of three ids."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
+    from stranger import label_of, write_label, write_picture
+
+    for number in range(10):
+        write_picture(root / f"images/{number}.jpg", number)
+        write_label(root / f"labels/{number}.png", label_of(number), "palette")
+    return root
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -46,6 +58,9 @@ def test_shipped_config_trains_every_phase_and_traces_each_step_once(name, tmp_p
     monkeypatch.setattr(run, "default_lowering", lambda: "native")
     config = shrink(load_config(name), predictor_path)
     config.phases = TRAINING
+    if name == "folder":  # the real thing: JPEG pictures of mixed sizes, portrait and landscape, and no class file
+        config.data.stand_in = False
+        config.data.data_dir = str(folder_of_pictures(tmp_path / "pictures"))
     results = train_and_evaluate(config, tmp_path)
     assert set(results["phases"]) == set(TRAINING)
     assert len(traces) == len(set(traces)) == len(TRAINING)

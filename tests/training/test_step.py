@@ -17,10 +17,11 @@ from rtseg_jax.search.estimators import binarize, sample_path
 from rtseg_jax.training.beta_control import BetaControl
 from rtseg_jax.training.losses import LossSpec, cross_entropy
 from rtseg_jax.training.optimizers import accumulated
+from rtseg_jax.training.published_search import PublishedSearch
 from rtseg_jax.training.sharding import data_mesh, put_batch, put_replicated, replicated, split
 from rtseg_jax.training.specs import SearchSpec
 from rtseg_jax.training.state import TrainState
-from rtseg_jax.training.step import SearchSetup, StepSetup, make_step
+from rtseg_jax.training.step import StepSetup, make_step
 from rtseg_jax.zoo import RTSeg
 
 PATHS = ("skip", "lir", "mhsa")
@@ -42,7 +43,14 @@ RATE, WIDTH_RATE, PATH_RATE = 0.1, 0.02, 0.5
 LOSS = LossSpec(beta=0.01, gamma=0.5)
 STEPS = 10
 SEARCH = SearchSpec(
-    width_rate=WIDTH_RATE, path_rate=PATH_RATE, temperature_start=4.0, temperature_end=1.0, freeze_paths=0.7
+    rule="published",
+    rounds=1,
+    memory=0.0,
+    width_rate=WIDTH_RATE,
+    path_rate=PATH_RATE,
+    temperature_start=4.0,
+    temperature_end=1.0,
+    freeze_paths=0.7,
 )
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
@@ -61,8 +69,16 @@ def search_setup(**changes):
     optimizer = optax.multi_transform(
         {"widths": optax.sgd(WIDTH_RATE), "paths": optax.sgd(PATH_RATE)}, lambda _: labels
     )
-    return SearchSetup(
-        **{"spec": SEARCH, "steps": STEPS, "latency": latency, "target_ms": 1.0, "optimizer": optimizer} | changes
+    return PublishedSearch(
+        **{
+            "spec": SEARCH,
+            "steps": STEPS,
+            "latency": latency,
+            "target_ms": 1.0,
+            "optimizer": optimizer,
+            "loss": LOSS,
+        }
+        | changes
     )
 
 

@@ -1,0 +1,53 @@
+"""The network that a run hands over: the best that it trained, by pictures that are not those of the score."""
+
+import dataclasses
+from typing import Any
+
+from rtseg_jax.architecture import ArchSpec, declare_spec
+from rtseg_jax.training.checkpoints import save_tree
+from rtseg_jax.training.run import Run
+from rtseg_jax.training.scoring import make_scorer
+from rtseg_jax.training.workdir import Workdir
+
+CANDIDATES = {"searched": "finetune", "uniform": "uniform"}
+"""The networks that may be handed over, and the phase that trains each."""
+
+
+def candidates(run: Run) -> dict[str, ArchSpec]:
+    """The candidates whose training is finished."""
+    found = {}
+    if run.has("finetune"):
+        found["searched"] = run.searched()
+    if run.workdir.finished("uniform"):
+        found["uniform"] = ArchSpec.load(run.workdir.uniform)
+    return found
+
+
+def stale(place: Workdir) -> bool:
+    """Whether a candidate was finished after the last choice: a run may have ended in between."""
+    finished = [name for name, phase in CANDIDATES.items() if place.finished(phase)]
+    return bool(finished) and not set(finished) <= set(place.results().get("choice", {}).get("among", ()))
+
+
+def hand_over(run: Run) -> dict[str, Any]:
+    """Writes architecture and weights of the candidate with the best held-out mIoU; equals go to the searched one.
+
+    Returns:
+      `best`, the name of that candidate; `among` which; and their `held_out_miou`, where there was a choice.
+    """
+    found = candidates(run)
+    trained = {}
+    for name, arch in found.items():
+        network = declare_spec(arch)
+        trained[name] = run.load(CANDIDATES[name], f"{CANDIDATES[name]}_variables", network)
+    scores = {name: _held_out_miou(run, arch, trained[name]) for name, arch in found.items()} if len(found) > 1 else {}
+    best = max(found, key=lambda name: scores.get(name, 0.0))  # the first of equals
+    save_tree(run.workdir.fresh_checkpoints("best_variables"), trained[best])
+    found[best].save(run.workdir.architecture)
+    return {"best": best, "among": list(found)} | ({"held_out_miou": scores} if scores else {})
+
+
+def _held_out_miou(run: Run, arch: ArchSpec, variables: Any) -> float:
+    dataset = dataclasses.replace(run.dataset, validation=run.held_out)
+    model = run.model(declare_spec(arch))
+    return make_scorer(model, dataset, run.spec.data, run.spec.train, run.mesh)(variables).miou

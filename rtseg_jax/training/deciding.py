@@ -1,0 +1,166 @@
+"""What happens between two steps of the search by worth: paths by held-out evidence, widths by worth, new masks."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rtseg_jax.data import training_batches
+from rtseg_jax.files import write_json
+from rtseg_jax.models import Architecture, SegmentationNetwork
+from rtseg_jax.models.normalization import normalize
+from rtseg_jax.search.path_choice import DEFAULT_PATH, Change, Evidence, choose_paths, going_price
+from rtseg_jax.search.rounds import Rounds, decided_paths
+from rtseg_jax.search.worth_params import WorthParams, initial_worth
+from rtseg_jax.training.losses import LossSpec, segmentation_losses
+from rtseg_jax.training.run import Latency, Run
+from rtseg_jax.training.sharding import on_device, put_replicated, replicated, split
+from rtseg_jax.training.state import TrainState
+
+HELD_OUT_BATCHES = 8  # on which paths are compared
+
+
+@dataclasses.dataclass(frozen=True)
+class Decider:
+    """The decisions of one search."""
+
+    run: Run
+    rounds: Rounds
+
+    @staticmethod
+    def start(run: Run, latency: Latency) -> "Decider":
+        """Of a run that searches by worth."""
+        spec = run.spec.search
+        return Decider(run, Rounds(run.supernet, latency.of_network, latency.target_ms, spec.rounds, spec.memory))
+
+    @property
+    def loss(self) -> LossSpec:
+        """The main loss alone: heads that are thrown away must not say what a channel is worth."""
+        return dataclasses.replace(self.run.spec.loss, gamma=0.0, lam=0.0)
+
+    def fresh(self) -> WorthParams:
+        """What the search begins with."""
+        return initial_worth(self.run.supernet)
+
+    def most_probable(self, arch: WorthParams) -> Architecture:
+        """The masks of now, and the most probable paths."""
+        return self._architecture(arch, decided_paths(self.run.supernet, arch))
+
+    def after(self, step: int, state: TrainState) -> TrainState:
+        """The decision after so many steps of the search; the first one also decides the paths."""
+        number = step * self.rounds.number // self.run.spec.train.search_steps
+        arch = self.rounds.learned(jax.device_get(state.arch))
+        paths = decided_paths(self.run.supernet, arch) if number > 1 else self._paths(state, arch)
+        before = {group.name: int(np.asarray(arch.masks[group.name]).sum()) for group in self.rounds.groups(paths)}
+        widths = self.rounds.widths(arch, paths, number)
+        if number in (1, self.rounds.number):
+            self._explain(number, arch, paths, before if number == 1 else widths)
+        arch = self.rounds.decided(arch, paths, widths)
+        return dataclasses.replace(state, arch=put_replicated(arch, self.run.mesh))
+
+    def _explain(self, number: int, arch: WorthParams, paths: Mapping[str, str], widths: Mapping[str, int]) -> None:
+        """Keeps the reasons of a decision for the report."""
+        path = self.run.workdir.worth
+        known = json.loads(path.read_text()) if path.exists() and number > 1 else {}
+        found = self.rounds.explained(self.rounds.worth_of(arch), paths, widths)
+        write_json(path, known | {"first" if number == 1 else "last": found})
+
+    def _paths(self, state: TrainState, arch: WorthParams) -> dict[str, str]:
+        """Paths by the loss of held-out pictures with one block changed at a time, everything else a convolution."""
+        blocks = tuple(mixed.name for mixed in self.run.supernet.mixed_blocks)
+        plain = dict.fromkeys(blocks, DEFAULT_PATH)
+        if not blocks:
+            return plain
+        probe = Probe.start(self.run)
+        losses: dict[Any, np.ndarray] = {None: probe(state.variables, self._architecture(arch, plain))}
+        choices = self.run.supernet.choices
+        changes = [(block, path) for block in blocks for path in choices[block].choices if path != DEFAULT_PATH]
+        for change in changes:
+            losses[change] = probe(state.variables, self._architecture(arch, {**plain, change[0]: change[1]}))
+        narrow = self.rounds.decided(arch, plain, self.rounds.widths(arch, plain, 1))
+        price = going_price(
+            float(losses[None].mean()),
+            float(probe(state.variables, self._architecture(narrow, plain)).mean()),
+            self._cost(arch, plain),
+            self._cost(narrow, plain),
+        )
+        cost = self._cost(arch, plain)
+        evidence = {
+            (block, path): Evidence(losses[block, path] - losses[None], self._cost(arch, {**plain, block: path}) - cost)
+            for block, path in changes
+        }
+        return self._reachable(choose_paths(blocks, evidence, price), evidence)
+
+    def _reachable(self, paths: dict[str, str], evidence: Mapping[Change, Evidence]) -> dict[str, str]:
+        """The same, with blocks skipped where even floors are above the target: those that hurt least first."""
+        order = sorted(paths, key=lambda block: float(evidence[block, "skip"].losses.mean()))
+        for block in order:
+            floors = {group.name: group.floor for group in self.rounds.groups(paths)}
+            if float(self.rounds.prices(paths)([floors])[0]) <= self.rounds.target:
+                break
+            paths = {**paths, block: "skip"}
+        return paths
+
+    def _architecture(self, arch: WorthParams, paths: Mapping[str, str]) -> Architecture:
+        choices = self.run.supernet.choices
+        weights = {name: jnp.asarray(choices[name].weights(path)) for name, path in paths.items()}
+        return Architecture(arch.masks, weights)
+
+    def _cost(self, arch: WorthParams, paths: Mapping[str, str]) -> float:
+        widths = {g.name: int(np.asarray(arch.masks[g.name]).sum()) for g in self.rounds.groups(paths)}
+        return float(self.rounds.prices(paths)([widths])[0])
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe:
+    """Loss of the same held-out pictures under any architecture, with the statistics of each batch."""
+
+    loss: Callable[[Any, Architecture, Any], jax.Array]
+    batches: tuple[Any, ...]
+
+    @staticmethod
+    def start(run: Run) -> "Probe":
+        """Reads the pictures; they stay on the devices."""
+        everywhere = replicated(run.mesh)
+        loss = jax.jit(
+            _main_loss(run.model(run.supernet), dataclasses.replace(run.spec.loss, gamma=0.0, lam=0.0), run.augment),
+            in_shardings=(everywhere, everywhere, split(run.mesh)),
+            out_shardings=everywhere,
+        )
+        batches = training_batches(
+            run.held_out,
+            run.spec.data,
+            run.spec.train.batch_size,
+            seed=run.seed("search"),
+            num_threads=run.spec.train.num_threads,
+            shard_index=jax.process_index(),
+            shard_count=jax.process_count(),
+        )
+        return Probe(loss, tuple(on_device(batches, run.mesh, HELD_OUT_BATCHES)))
+
+    def __call__(self, variables: Any, architecture: Architecture) -> np.ndarray:
+        """Loss of every batch."""
+        architecture = jax.tree.map(np.asarray, architecture)
+        return np.asarray([float(self.loss(variables, architecture, batch)) for batch in self.batches])
+
+
+def _main_loss(
+    model: SegmentationNetwork, spec: LossSpec, augment: Callable[[Any], Any] | None
+) -> Callable[[Any, Architecture, Any], jax.Array]:
+    def loss(variables: Any, architecture: Architecture, batch: Any) -> jax.Array:
+        batch = batch if augment is None else augment(batch)
+        outputs, _ = model.apply(
+            variables,
+            normalize(batch["image"]),
+            architecture,
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": jax.random.key(0)},
+        )
+        return segmentation_losses(outputs, batch["label"], None, spec)["segmentation"]
+
+    return loss

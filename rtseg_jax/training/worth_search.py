@@ -1,0 +1,45 @@
+"""The search by worth, step by step: one sampled path per block, masks as decided, squares of mask gradients summed."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from rtseg_jax.architecture import Network
+from rtseg_jax.latency import NetworkLatency
+from rtseg_jax.search.worth_params import WorthParams, sample_worth
+from rtseg_jax.training.state import TrainState
+from rtseg_jax.training.step import Metrics, Sample
+
+
+@dataclasses.dataclass(frozen=True)
+class WorthSearch:
+    """Learns what channels are worth; the decisions themselves are made between steps, see `search.worth`.
+
+    Attributes:
+      latency: predicted milliseconds of a network, to be logged.
+      target_ms: where they should end.
+      unit: what to call these milliseconds.
+    """
+
+    latency: NetworkLatency
+    target_ms: float
+    unit: str = "ms"
+
+    def sample(self, network: Network, state: TrainState, arch: WorthParams, key: jax.Array) -> Sample:
+        """The masks of now, one sampled path per mixed block; nothing is added to the loss."""
+        architecture = sample_worth(arch, key)
+        kept = {name: mask.sum() for name, mask in arch.masks.items()}
+        latency = self.latency(kept, arch.paths)
+        return Sample(architecture, {}, {"latency_ms": latency, "kept": kept, "paths": arch.paths})
+
+    def loss_factor(self, state: TrainState) -> Float[Array, ""] | float:
+        """There is no latency term."""
+        return 1.0
+
+    def learn(self, state: TrainState, gradients: WorthParams, metrics: Metrics) -> tuple[TrainState, Metrics]:
+        """Adds the squares of this step."""
+        arch: WorthParams = state.arch
+        squares = {name: total + jnp.square(gradients.masks[name]) for name, total in arch.squares.items()}
+        return dataclasses.replace(state, arch=arch._replace(squares=squares, steps=arch.steps + 1.0)), metrics
