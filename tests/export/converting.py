@@ -12,15 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from helpers import operator_cases
+from helpers.filling import block_variables
 
-from rtseg_jax.architecture import ArchSpec, Network, Tensor, declare, declare_spec
-from rtseg_jax.architecture.extents import IMAGE
+from rtseg_jax.architecture import ArchSpec, declare, declare_spec
 from rtseg_jax.export import operators, parity, tflite
 from rtseg_jax.export.heads import network_function
 from rtseg_jax.export.spec import ExportSpec
 from rtseg_jax.latency.sampling import living
 from rtseg_jax.models.network import BlockModule
-from rtseg_jax.models.variables import network_tree
 from rtseg_jax.zoo import BiSeNetV2, RTSeg
 
 TINY = RTSeg(num_classes=3, width=0.25, segment_blocks=(1, 1, 1))
@@ -70,7 +69,7 @@ def check_operators() -> dict:
     generator = np.random.default_rng(0)
     shapes = [(1, *tensor.size(operator_cases.SIZE), tensor.channels) for tensor in tensors]
     inputs = [generator.standard_normal(shape, np.float32) for shape in shapes]
-    variables = {name: random_block_variables(block, generator) for name, block in cases.items()}
+    variables = {name: block_variables(block) for name, block in cases.items()}
 
     def outputs(lowering: str, given) -> list:
         values = dict(zip(tensors, given, strict=True))
@@ -93,17 +92,6 @@ def check_operators() -> dict:
         for name, ours, output in zip(cases, found, expected, strict=True)
     }
     return {"differences": differences, **dataclasses.asdict(operators.inspect(model))}
-
-
-def random_block_variables(block, generator) -> dict:
-    """Random weights by the declaration."""
-
-    def draw(_, weight):
-        value = generator.standard_normal(weight.shape).astype(np.float32)
-        return np.abs(value) + 0.5 if weight.role == "variance" else value
-
-    tree = network_tree(Network(Tensor("image", (), IMAGE), (block,)), draw)
-    return {collection: leaves.get(block.name, {}) for collection, leaves in tree.items()}
 
 
 def searched() -> ArchSpec:

@@ -7,38 +7,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import numpy_network
+from helpers.filling import network_of, random_variables
 from helpers.operator_cases import CASES, SIZE, WHOLE, X, block_of
 
-from rtseg_jax.architecture import Builder, Group, Network, Tensor, counts, operators
+from rtseg_jax.architecture import Builder, Group, Tensor, counts, operators
 from rtseg_jax.architecture.decided import resize_block
-from rtseg_jax.architecture.extents import IMAGE, Strided
+from rtseg_jax.architecture.extents import Strided
 from rtseg_jax.architecture.graph import Op
 from rtseg_jax.latency.features import block_terms, width_features
 from rtseg_jax.models.network import BlockModule
 from rtseg_jax.models.operators import Context, apply_op
-from rtseg_jax.models.variables import network_tree
 from rtseg_jax.search.slicing import slice_variables
 
 BATCH = 2
 LOWERINGS = ("native", "cpu", "export")
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-
-
-def network_of(block):
-    """A network of that block alone."""
-    return Network(Tensor("image", (), IMAGE), (block,))
-
-
-def random_variables(block, seed=0):
-    generator = np.random.default_rng(seed)
-
-    def draw(_, weight):
-        value = generator.standard_normal(weight.shape)
-        if weight.role == "variance":
-            value = 0.5 + np.abs(value)
-        return jnp.asarray(value / np.sqrt(np.prod(weight.shape[:-1])), jnp.float32)
-
-    return network_tree(network_of(block), draw)
 
 
 def random_inputs(block, seed=1):
@@ -83,7 +66,7 @@ def test_counts(name):
     assert counts.block_macs(block, SIZE) == CASES[name][2]
     init = functools.partial(BlockModule(block, jnp.float32, "native").init, masks=None, train=False)
     tree = jax.eval_shape(init, jax.random.key(0), random_inputs(block))
-    declared = random_variables(block)
+    declared = random_variables(network_of(block))
     for collection in ("params", "batch_stats"):
         shapes = jax.tree.map(jnp.shape, declared[collection].get(block.name, {}))
         assert jax.tree.map(jnp.shape, tree.get(collection, {})) == shapes
@@ -93,7 +76,7 @@ def test_counts(name):
 @pytest.mark.parametrize("name", CASES)
 def test_lowerings_compute_what_numpy_computes(name):
     block = block_of(name)
-    variables, inputs = random_variables(block), random_inputs(block)
+    variables, inputs = random_variables(network_of(block)), random_inputs(block)
     values = dict(zip(block.inputs, (np.asarray(x, np.float64) for x in inputs), strict=True))
     expected = numpy_network.run_block(block, variables, values)
     assert expected.shape == (BATCH, *block.output.size(SIZE), block.output.channels)
@@ -114,7 +97,7 @@ def kept_channels(tensor, kept):
 @pytest.mark.parametrize("name", CASES)
 def test_masked_equals_sliced(name):
     block = block_of(name)
-    variables, inputs = random_variables(block), random_inputs(block)
+    variables, inputs = random_variables(network_of(block)), random_inputs(block)
     generator = np.random.default_rng(3)
     tensors = (*block.inputs, *(op.output for op in block.ops))
     searched = {group.name: group for tensor in tensors for group in tensor.groups if group.searched}
@@ -122,7 +105,7 @@ def test_masked_equals_sliced(name):
     masks = {key: jnp.zeros(g.size).at[kept[key]].set(1.0) for key, g in searched.items()}
     small = resize_block(block, {key: len(indices) for key, indices in kept.items()})
     sliced = slice_variables(variables, network_of(block), network_of(small), kept)
-    assert jax.tree.map(jnp.shape, sliced) == jax.tree.map(jnp.shape, random_variables(small))
+    assert jax.tree.map(jnp.shape, sliced) == jax.tree.map(jnp.shape, random_variables(network_of(small)))
     fewer = [x[..., kept_channels(tensor, kept)] for x, tensor in zip(inputs, block.inputs, strict=True)]
     masked, cut = run((block, small), ("native",) * 2, (variables, sliced), (inputs, fewer), (masks, None))
     assert largest_difference(masked[..., kept_channels(block.output, kept)], cut) < 1e-5

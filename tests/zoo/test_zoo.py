@@ -10,12 +10,12 @@ import optax
 import pytest
 from absl import flags
 from helpers import numpy_network
+from helpers.filling import random_variables
 
 from rtseg_jax.architecture import counts, declare, network_class, network_classes
 from rtseg_jax.architecture.sketch import Sketch
 from rtseg_jax.models import SegmentationNetwork
 from rtseg_jax.models.initialization import variable_shapes
-from rtseg_jax.models.variables import network_tree
 from rtseg_jax.training.losses import LossSpec
 from rtseg_jax.training.state import TrainState
 from rtseg_jax.training.step import StepSetup, make_step
@@ -47,18 +47,6 @@ def test_exact_counts(name):
     for size, expected in zip(((512, 1024), (1024, 2048)), gmacs, strict=True):
         assert counts.macs(network, size) / 1e9 == pytest.approx(expected, rel=1e-3)
     assert network.plain_blocks[-1].output.size((512, 1024)) == (512, 1024)
-
-
-def random_variables(network, seed=0):
-    generator = np.random.default_rng(seed)
-
-    def draw(_, weight):
-        value = generator.standard_normal(weight.shape)
-        if weight.role == "kernel":
-            value *= np.sqrt(1.5 / np.prod(weight.shape[:-1]))
-        return np.float32(0.5 + np.abs(value) if weight.role == "variance" else value)
-
-    return network_tree(network, draw)
 
 
 @pytest.mark.parametrize("name", ["enet", "erfnet", "fast_scnn", "stdc1"])
