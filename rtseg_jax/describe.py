@@ -74,7 +74,7 @@ def kept_elements(op: Op, image_size: Size) -> int:
     """Numbers that an operator keeps for its derivative, for one picture."""
     elements = counts.pixels(op.output, image_size) * op.output.channels
     if isinstance(op, operators.Attention):
-        return elements + counts.number(op.scores(image_size))
+        return elements + op.heads.size * op.scores(image_size)
     normalized = {"kernel", "scale"} <= {weight.role for weight in op.weights}
     return (2 if normalized else 1) * elements
 

@@ -9,7 +9,7 @@ import math
 from typing import Literal, get_args
 
 from rtseg_jax.architecture.extents import Padding, Size
-from rtseg_jax.architecture.graph import Groups, Op, Product, Role, Tensor, Weight
+from rtseg_jax.architecture.graph import Group, Groups, Op, Product, Role, Tensor, Weight
 
 ActivationName = Literal[
     "relu", "relu6", "leaky_relu", "elu", "prelu", "gelu", "exact_gelu", "sigmoid", "hard_sigmoid", "silu", "hard_swish"
@@ -178,16 +178,19 @@ class Attention(Op):
 
     def products(self, image_size: Size) -> tuple[Product, ...]:
         """Q·Kᵀ, and the weights times V."""
-        query, key, _ = self.inputs
-        pairs = math.prod(query.size(image_size)) * math.prod(key.size(image_size))
-        return (Product(pairs, (query.groups,)), Product(pairs, (self.output.groups,)))
+        pairs = self.scores(image_size)
+        return (Product(pairs, (self.inputs[0].groups,)), Product(pairs, (self.output.groups,)))
 
-    def scores(self, image_size: Size) -> Product:
-        """Entries of the softmax; the one group of the factor is the heads, one channel each."""
+    @property
+    def heads(self) -> Group:
+        """Whose indicators are the heads."""
+        (group,) = self.inputs[0].groups
+        return group
+
+    def scores(self, image_size: Size) -> int:
+        """Entries of each head's softmax."""
         query, key, _ = self.inputs
-        pairs = math.prod(query.size(image_size)) * math.prod(key.size(image_size))
-        (heads,) = query.groups
-        return Product(pairs, ((dataclasses.replace(heads, unit=1),),))
+        return math.prod(query.size(image_size)) * math.prod(key.size(image_size))
 
 
 @dataclasses.dataclass(frozen=True)

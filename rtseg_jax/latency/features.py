@@ -204,8 +204,7 @@ def _(op: declared.ConvTranspose, image_size: tuple[int, int]) -> Iterator[Term]
 def _(op: declared.Attention, image_size: tuple[int, int]) -> Iterator[Term]:
     for product in op.products(image_size):
         yield Term("attention_macs", product.coefficient, tuple(map(_channels, product.factors)))
-    scores = op.scores(image_size)
-    yield Term("attention_scores", scores.coefficient, tuple(map(_channels, scores.factors)))
+    yield Term("attention_scores", op.scores(image_size), (Factor(((op.heads, 1),)),))
     for tensor in (*op.inputs, op.output):  # heads are brought to the front and back
         yield Term("transposed", pixels(tensor, image_size), (_channels(tensor),))
 

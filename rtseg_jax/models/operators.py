@@ -142,7 +142,7 @@ def _(op: operators.UnitNorm, inputs: list[Map], context: Context) -> Map:
 
 @apply_op.register
 def _(op: operators.Attention, inputs: list[Map], context: Context) -> Map:
-    return attention(inputs[0], inputs[1], inputs[2], op.inputs[0].groups[0].size, op.scale)
+    return attention(inputs[0], inputs[1], inputs[2], op.heads.size, op.scale)
 
 
 @apply_op.register

@@ -127,7 +127,6 @@ def test_only_sweeps_of_modules_may_use_the_accelerator():
 SWEEP = """
 import json, sys
 from pathlib import Path
-from rtseg_jax.architecture import NetworkSpec
 from rtseg_jax.zoo import RTSeg
 from rtseg_jax.latency import LatencyModel, LatencySpec, sweep
 from rtseg_jax.latency.fitting import Fit
