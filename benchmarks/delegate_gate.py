@@ -21,11 +21,12 @@ import jax
 import numpy as np
 from rich.progress import track
 
-from rtseg_jax.architecture import PATHS, ArchSpec, Group, NetworkSpec, declare, declare_spec
+from rtseg_jax.architecture import ArchSpec, Group, declare, declare_spec
 from rtseg_jax.export import gpu, operators, tflite
 from rtseg_jax.export.heads import network_function
 from rtseg_jax.export.spec import HEADS, INPUTS, ExportSpec
 from rtseg_jax.latency.sampling import living
+from rtseg_jax.zoo import RTSeg
 
 LARGEST_DIFFERENCE = 1e-4  # of a float32 logit, over the largest
 SIZES = ((64, 128), (129, 129), (96, 160), (97, 65), (33, 127))
@@ -62,9 +63,12 @@ def sample_case(number: int) -> Case:
     def draw(choices: Sequence[Any]) -> Any:
         return choices[generator.integers(len(choices))]
 
-    network = NetworkSpec(num_classes=draw(CLASSES), width=draw(WIDTHS), segment_blocks=draw(BLOCKS))
+    network = RTSeg(num_classes=draw(CLASSES), width=draw(WIDTHS), segment_blocks=draw(BLOCKS))
     supernet = declare(network)
-    paths = {block.name: PATHS[(number + place) % len(PATHS)] for place, block in enumerate(supernet.mixed_blocks)}
+    paths = {
+        block.name: block.choices[(number + place) % len(block.choices)]
+        for place, block in enumerate(supernet.mixed_blocks)
+    }
 
     def width(group: Group) -> int:
         """The smallest in one case of eight, the full one in another, else any."""

@@ -22,12 +22,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from rtseg_jax.architecture import ArchSpec, NetworkSpec, counts, declare, declare_spec
+from rtseg_jax.architecture import ArchSpec, counts, declare, declare_spec
 from rtseg_jax.files import write_json
 from rtseg_jax.latency.analytic import Device, Work, graph_work
 from rtseg_jax.latency.backends import DEVICE_FILES, FileBackend
 from rtseg_jax.latency.sampling import living
 from rtseg_jax.latency.subjects import Subject
+from rtseg_jax.zoo import BiSeNetV2, RTSeg
 
 SIZE = (512, 1024)
 CLASSES = 19
@@ -52,13 +53,13 @@ class Row:
 
 def architectures() -> dict[str, ArchSpec]:
     """BiSeNetV2, and stand-ins of the searched networks."""
-    baseline = ArchSpec(NetworkSpec(CLASSES, "gather_expansion", 1.0, (1, 1, 3)), {}, {})
+    baseline = ArchSpec(BiSeNetV2(CLASSES), {}, {})
     return {"BiSeNetV2": baseline} | {name: stand_in(gmacs) for name, gmacs in PUBLISHED_GMACS.items()}
 
 
 def stand_in(gmacs: float) -> ArchSpec:
     """The largest uniform scaling of the supernet with single paths that has at most so many MACs."""
-    spec = NetworkSpec(CLASSES)
+    spec = RTSeg(CLASSES)
     supernet = declare(spec)
     paths = dict(zip((block.name for block in supernet.mixed_blocks), itertools.cycle(("lir", "mhsa")), strict=False))
     low, high = 0, 1000

@@ -29,7 +29,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from rtseg_jax.architecture import PATHS, ArchSpec, declare
+from rtseg_jax.architecture import ArchSpec, declare
 from rtseg_jax.config import run_spec
 from rtseg_jax.errors import UserError
 from rtseg_jax.files import write_json, write_text
@@ -166,6 +166,7 @@ def row_of(search: Search, arch: ArchSpec, measured_ms: float) -> Row:
     steps = [row for row in history if row["phase"] == "search" and "latency_ms" in row]
     last = steps[-max(1, round(LAST * len(steps))) :]
     kept = {name: numbers for name, numbers in steps[-1]["kept"].items() if name in arch.widths}
+    choices = declare(arch.network).choices
     probable = {name: int(np.argmax(values)) for name, values in steps[-1]["paths"].items()}
     return Row(
         form=search.form,
@@ -176,7 +177,7 @@ def row_of(search: Search, arch: ArchSpec, measured_ms: float) -> Row:
         predicted=results["predicted_ms"] / search.target_ms,
         measured=measured_ms / search.target_ms,
         paths=dict(arch.paths),
-        moved=sum(PATHS[index] != arch.paths[name] for name, index in probable.items()),
+        moved=sum(choices[name].choices[index] != arch.paths[name] for name, index in probable.items()),
         searched_channels=sum(now for now, _ in kept.values()),
         decided_channels=sum(arch.widths.values()),
         changed_channels=sum(abs(now - arch.widths[name]) for name, (now, _) in kept.items()),

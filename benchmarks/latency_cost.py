@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from rtseg_jax.architecture import PATHS, Network, NetworkSpec, declare
+from rtseg_jax.architecture import Network, declare
 from rtseg_jax.latency import LatencyModel, NetworkLatency, network_latency
 from rtseg_jax.models import SegmentationNetwork, initial_variables
 from rtseg_jax.models.convolution import default_lowering
@@ -31,6 +31,7 @@ from rtseg_jax.training.published_search import PublishedSearch
 from rtseg_jax.training.sharding import data_mesh
 from rtseg_jax.training.specs import SearchSpec
 from rtseg_jax.training.step import StepSetup, make_step
+from rtseg_jax.zoo import RTSeg
 
 SEARCH = SearchSpec(
     rule="published",
@@ -54,7 +55,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(128, 256))
     parser.add_argument("--rounds", type=int, default=10)
     args = parser.parse_args()
-    network = declare(NetworkSpec(19, width=args.width))
+    network = declare(RTSeg(19, width=args.width))
     predictor = LatencyModel.load(args.predictor)
     height, width = predictor.card["image_size"]
     latency = network_latency(network, (height, width), predictor)
@@ -79,7 +80,7 @@ def latency_run(network: Network, latency: NetworkLatency) -> Callable[[], Any]:
     """The predictor and its gradient in kept counts and path weights; compiled."""
     compiled = jax.jit(jax.value_and_grad(latency, argnums=(0, 1)))
     kept = {group.name: jnp.float32(group.size) for group in network.searched_groups}
-    weights = {mixed.name: jnp.full(len(PATHS), 1 / len(PATHS)) for mixed in network.mixed_blocks}
+    weights = {mixed.name: jnp.full(len(mixed.choices), 1 / len(mixed.choices)) for mixed in network.mixed_blocks}
 
     def run() -> Any:
         return jax.block_until_ready(compiled(kept, weights))

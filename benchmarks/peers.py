@@ -32,12 +32,13 @@ from rich.table import Table
 
 from benchmarks import runtimes
 from benchmarks.runtimes import Seconds, Worker
-from rtseg_jax.architecture import ArchSpec, Network, NetworkSpec, counts, declare
+from rtseg_jax.architecture import ArchSpec, Network, counts, declare
 from rtseg_jax.errors import UserError
 from rtseg_jax.files import write_json
 from rtseg_jax.latency.backends import processor_name
+from rtseg_jax.zoo import BiSeNetV2
 
-BISENETV2 = NetworkSpec(19, "gather_expansion", 1.0, (1, 1, 3))
+BISENETV2 = BiSeNetV2(19)
 PARAMETERS = 3_358_627  # of BiSeNetV2 as published
 QUANTIZATIONS = ("none", "fp16", "int8")
 REFERENCE = ("BiSeNetV2", "LiteRT", "float32")
@@ -92,7 +93,7 @@ class Subject:
 
 def street_pictures(size: Size, number: int) -> np.ndarray:
     """Drawn streets."""
-    from rtseg_jax.data.synthetic import StreetSource  # noqa: PLC0415
+    from rtseg_jax.data.synthetic import StreetSource
 
     source = StreetSource(number, size, seed=0, split="train", num_classes=19)
     return np.stack([source[i]["image"] for i in range(number)])
@@ -100,14 +101,14 @@ def street_pictures(size: Size, number: int) -> np.ndarray:
 
 def subject_of(workdir: str, size: Size) -> Subject:
     """Reads or makes a network and exports it; `workdir` is empty for BiSeNetV2. Loads JAX and TensorFlow."""
-    import jax  # noqa: PLC0415
+    import jax
 
-    from rtseg_jax.deployment.trained import NORMALIZATION, load_trained  # noqa: PLC0415
-    from rtseg_jax.export import tflite  # noqa: PLC0415
-    from rtseg_jax.export.heads import network_function  # noqa: PLC0415
-    from rtseg_jax.export.integer import Calibrated  # noqa: PLC0415
-    from rtseg_jax.export.spec import ExportSpec  # noqa: PLC0415
-    from rtseg_jax.training.workdir import Workdir  # noqa: PLC0415
+    from rtseg_jax.deployment.trained import NORMALIZATION, load_trained
+    from rtseg_jax.export import tflite
+    from rtseg_jax.export.heads import network_function
+    from rtseg_jax.export.integer import Calibrated
+    from rtseg_jax.export.spec import ExportSpec
+    from rtseg_jax.training.workdir import Workdir
 
     if workdir:
         trained = load_trained(Workdir(workdir))

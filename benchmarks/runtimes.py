@@ -68,7 +68,7 @@ def set_threads(threads: int) -> None:
 
 def load_litert(model: bytes, picture: np.ndarray, threads: int) -> Loaded:
     """LiteRT with XNNPACK."""
-    from rtseg_jax.export.interpreter import load_interpreter  # noqa: PLC0415
+    from rtseg_jax.export.interpreter import load_interpreter
 
     interpreter = load_interpreter(model, threads)
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], picture)
@@ -78,11 +78,11 @@ def load_litert(model: bytes, picture: np.ndarray, threads: int) -> Loaded:
 
 def load_jax(network: Any, variables: Any, picture: np.ndarray) -> Loaded:
     """Jitted JAX, with the lowering that this project uses on CPUs."""
-    import jax  # noqa: PLC0415
+    import jax
 
-    from rtseg_jax.deployment.trained import NORMALIZATION  # noqa: PLC0415
-    from rtseg_jax.export.heads import network_function  # noqa: PLC0415
-    from rtseg_jax.models.convolution import default_lowering  # noqa: PLC0415
+    from rtseg_jax.deployment.trained import NORMALIZATION
+    from rtseg_jax.export.heads import network_function
+    from rtseg_jax.models.convolution import default_lowering
 
     function = jax.jit(network_function(network, variables, NORMALIZATION, lowering=default_lowering()))
     given = jax.device_put(picture)
@@ -91,9 +91,9 @@ def load_jax(network: Any, variables: Any, picture: np.ndarray) -> Loaded:
 
 def load_torch(network: Any, variables: Any, picture: np.ndarray, threads: int, mode: str) -> Loaded:
     """PyTorch: `eager`, `channels last`, or `compile`, which is channels last and has its weights frozen."""
-    import torch  # noqa: PLC0415
+    import torch
 
-    from benchmarks.torch_network import mirrored  # noqa: PLC0415
+    from benchmarks.torch_network import mirrored
 
     torch.set_num_threads(threads)
     torch.set_num_interop_threads(1)
@@ -111,7 +111,7 @@ def load_torch(network: Any, variables: Any, picture: np.ndarray, threads: int, 
 
 def load_onnx_runtime(model: bytes, picture: np.ndarray, threads: int) -> Loaded:
     """ONNX Runtime on the CPU."""
-    import onnxruntime  # noqa: PLC0415
+    import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
@@ -122,7 +122,7 @@ def load_onnx_runtime(model: bytes, picture: np.ndarray, threads: int) -> Loaded
 
 def export_onnx(network: Any, variables: Any, size: tuple[int, int]) -> bytes:
     """The PyTorch network in ONNX format."""
-    import torch  # noqa: PLC0415
+    import torch
 
     warnings.simplefilter("ignore")  # of the exporter, about itself
     logging.disable(logging.WARNING)
@@ -134,9 +134,9 @@ def export_onnx(network: Any, variables: Any, size: tuple[int, int]) -> bytes:
 
 def torch_module(network: Any, variables: Any) -> Any:
     """The network in PyTorch, for inference; raises `ValueError` where it has other parameters."""
-    from benchmarks.torch_network import TorchNetwork  # noqa: PLC0415
-    from rtseg_jax.architecture import counts  # noqa: PLC0415
-    from rtseg_jax.deployment.trained import NORMALIZATION  # noqa: PLC0415
+    from benchmarks.torch_network import TorchNetwork
+    from rtseg_jax.architecture import counts
+    from rtseg_jax.deployment.trained import NORMALIZATION
 
     module = TorchNetwork(network, variables, NORMALIZATION).eval()
     number = sum(parameter.numel() for parameter in module.parameters())

@@ -15,7 +15,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from rtseg_jax.architecture import Network, graph
+from rtseg_jax.architecture import Network, operators
+from rtseg_jax.architecture.graph import Op
 
 Path = tuple[str, ...]
 Leaves = dict[Path, np.ndarray]
@@ -109,16 +110,18 @@ class GlobalMean(nn.Module):
 
 
 @functools.singledispatch
-def layer_of(op: graph.Op, path: Path, weights: Leaves) -> nn.Module:
+def layer_of(op: Op, path: Path, weights: Leaves) -> nn.Module:
     """The layer of an operator, with its weights."""
     raise NotImplementedError(f"operator {type(op).__name__} does not occur in BiSeNetV2")
 
 
 @layer_of.register
-def _(op: graph.Conv, path: Path, weights: Leaves) -> nn.Module:
+def _(op: operators.Conv, path: Path, weights: Leaves) -> nn.Module:
     inputs, outputs = op.inputs[0].channels, op.output.channels
     groups = inputs if op.depthwise else 1
-    conv = nn.Conv2d(inputs, outputs, op.kernel, op.stride, op.kernel // 2, groups=groups, bias=op.bias)
+    conv = nn.Conv2d(
+        inputs, outputs, op.kernel, op.stride, [side // 2 for side in op.kernel], groups=groups, bias=op.bias
+    )
     kernel = weights[(*path, "kernel")][::-1, ::-1].transpose(3, 2, 0, 1)
     fill(conv, {"weight": kernel, **({"bias": weights[(*path, "bias")]} if op.bias else {})})
     norm = [norm_of(outputs, (*path, "norm"), weights)] if op.norm else []
@@ -126,32 +129,31 @@ def _(op: graph.Conv, path: Path, weights: Leaves) -> nn.Module:
 
 
 @layer_of.register
-def _(op: graph.BatchNorm, path: Path, weights: Leaves) -> nn.Module:
+def _(op: operators.BatchNorm, path: Path, weights: Leaves) -> nn.Module:
     return norm_of(op.output.channels, path, weights)
 
 
 @layer_of.register
-def _(op: graph.Pool, path: Path, weights: Leaves) -> nn.Module:
+def _(op: operators.Pool, path: Path, weights: Leaves) -> nn.Module:
     return nn.MaxPool2d(3, 2, 1) if op.kind == "max" else nn.AvgPool2d(3, 2, 1)
 
 
 @layer_of.register
-def _(op: graph.Add, path: Path, weights: Leaves) -> nn.Module:
+def _(op: operators.Add, path: Path, weights: Leaves) -> nn.Module:
     return Sum(op.activation == "relu")
 
 
 @layer_of.register
-def _(op: graph.Dropout, path: Path, weights: Leaves) -> nn.Module:
+def _(op: operators.Dropout, path: Path, weights: Leaves) -> nn.Module:
     return nn.Dropout(op.rate)
 
 
-@layer_of.register(graph.Gate)
-@layer_of.register(graph.Concat)
-@layer_of.register(graph.Resize)
-@layer_of.register(graph.GlobalMean)
-def _(op: graph.Op, path: Path, weights: Leaves) -> nn.Module:
-    layers = {graph.Gate: Gate, graph.Concat: Concat, graph.Resize: Resize, graph.GlobalMean: GlobalMean}
-    return layers[type(op)]()
+@layer_of.register(operators.Gate)
+@layer_of.register(operators.Concat)
+@layer_of.register(operators.Resize)
+@layer_of.register(operators.GlobalMean)
+def _(op: Op, path: Path, weights: Leaves) -> nn.Module:
+    return {"Gate": Gate, "Concat": Concat, "Resize": Resize, "GlobalMean": GlobalMean}[type(op).__name__]()
 
 
 def norm_of(channels: int, path: Path, weights: Leaves) -> nn.BatchNorm2d:

@@ -25,9 +25,11 @@ import optax
 
 from rtseg_jax.architecture import Network, NetworkSpec, declare
 from rtseg_jax.models import SegmentationNetwork, initial_variables
+from rtseg_jax.models.normalization import IMAGE_MEAN, IMAGE_STD
 from rtseg_jax.training.losses import LossSpec
 from rtseg_jax.training.state import TrainState
-from rtseg_jax.training.step import IMAGE_MEAN, IMAGE_STD, StepSetup, make_step
+from rtseg_jax.training.step import StepSetup, make_step
+from rtseg_jax.zoo import RTSeg
 
 try:
     import torch
@@ -38,7 +40,7 @@ except ImportError:
     torch = None  # type: ignore[assignment]
 
 INSTALL = "no PyTorch: pip install -r benchmarks/requirements.txt -c constraints.txt"
-SPEC = NetworkSpec(19, "lir", 1.0, (1, 1, 3))
+SPEC = RTSeg(19, block="lir", width=1.0, segment_blocks=(1, 1, 3))
 RATE, MOMENTUM, WEIGHT_DECAY = 0.05, 0.9, 5e-4
 
 Run = Callable[[], float]

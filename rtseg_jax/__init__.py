@@ -18,6 +18,6 @@ def __getattr__(name: str) -> Any:
     """`load` and `Segmenter`, imported at first use: commands that need no JAX stay quick."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from rtseg_jax import inference  # noqa: PLC0415
+    from rtseg_jax import inference
 
     return getattr(inference, name)

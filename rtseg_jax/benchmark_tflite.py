@@ -9,15 +9,15 @@ that a runtime does not give are printed as such, and are null in the file of `-
 
 import dataclasses
 import functools
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
+from rtseg_jax.command_line import one_line_errors, start
 from rtseg_jax.errors import UserError
 from rtseg_jax.export.interpreter import load_interpreter
 from rtseg_jax.files import write_json
@@ -104,7 +104,7 @@ def host_cpu(request: Request) -> Figures:
     One thread is timed by its CPU time as well, which other programs of the machine do not lengthen. With several it
     would leave out those that the runtime started.
     """
-    import ai_edge_litert.interpreter  # noqa: F401, PLC0415  (its memory is not the model's)
+    import ai_edge_litert.interpreter  # noqa: F401  (its memory is not the model's)
 
     backend = HostCpu(request.threads, request.runs)
     before = resident_mb()
@@ -258,17 +258,14 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_float("max_celsius", None, "A phone warmer than this is waited for; default: 35.", flag_values=values)
 
 
+@one_line_errors
 def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
     """Command line; errors that a user can act on are one line."""
-    try:
-        request = request_of(arguments[1:], values)
-        figures = benchmark(request)
-        print(text(request.path, figures))
-        if values.json:
-            write_json(Path(values.json), {"file": request.path.name, **dataclasses.asdict(figures)})
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    request = request_of(arguments[1:], values)
+    figures = benchmark(request)
+    print(text(request.path, figures))
+    if values.json:
+        write_json(Path(values.json), {"file": request.path.name, **dataclasses.asdict(figures)})
 
 
 def request_of(files: Sequence[str], values: flags.FlagValues) -> Request:
@@ -284,7 +281,7 @@ def request_of(files: Sequence[str], values: flags.FlagValues) -> Request:
 def run() -> None:
     """Entry point."""
     define_flags(flags.FLAGS)
-    app.run(main)
+    start(main)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Any
 
 import ml_collections
 
-from rtseg_jax.architecture import NetworkSpec
+from rtseg_jax.architecture import NetworkSpec, network_class
 from rtseg_jax.data import DatasetInfo, DataSpec, dataset_info
 from rtseg_jax.errors import UserError
 from rtseg_jax.latency import LatencySpec
@@ -15,6 +15,7 @@ from rtseg_jax.search.budget import Budget
 from rtseg_jax.training.losses import LossSpec
 from rtseg_jax.training.specs import SearchSpec, TrainSpec
 
+SUPERNET = "rtseg"  # the network that `config.network` shapes
 PHASES = ("pretrain", "search", "finetune", "uniform", "evaluate", "export")
 
 
@@ -46,6 +47,7 @@ def base_config() -> ml_collections.ConfigDict:
     config.phases = PHASES  # which phases to run, in this order; finished ones are skipped
     config.init_from = ""  # another run's workdir to take the supernet or architecture.json from; empty: none
     config.budget = ""  # searches without a device, at eval_size: gmacs:NUMBER or mparams:NUMBER; empty: by latency
+    config.model = "rtseg"  # which network: rtseg is built by config.network; others, see rtseg_jax/zoo, as published
     config.data = _data()
     config.network = _network()
     config.train = _train()
@@ -87,7 +89,8 @@ def _data() -> ml_collections.ConfigDict:
 
 def _network() -> ml_collections.ConfigDict:
     network = ml_collections.ConfigDict()
-    network.block = "mixed"  # mixed (the supernet), lir, or gather_expansion (BiSeNetV2)
+    network.block = "mixed"  # mixed (the supernet), or one of its operators everywhere: lir or mhsa
+    network.candidates = ("lir", "mhsa")  # operators that a mixed block chooses from, besides none (figure 2)
     network.width = 2.19  # factor on BiSeNetV2's channels (fitted to the published 24.43 M and 136.0 GMACs)
     network.detail_blocks = (2, 3, 3)  # convolutions of the detail branch at 1/2, 1/4, 1/8 (BiSeNetV2)
     network.segment_blocks = (2, 2, 3)  # blocks at 1/8, 1/16, 1/32 (figure 1)
@@ -159,16 +162,16 @@ def _search() -> ml_collections.ConfigDict:
 
 
 def _latency() -> ml_collections.ConfigDict:
-    latency = ml_collections.ConfigDict()
-    latency.device = "host_cpu"  # whose milliseconds count, see rtseg_jax/latency
-    latency.threads = 1  # of the runtime
+    latency, default = ml_collections.ConfigDict(), LatencySpec()
+    latency.device = default.device  # whose milliseconds count, see rtseg_jax/latency
+    latency.threads = default.threads  # of the runtime
     latency.predictor = ""  # a recorded predictor.json; empty: this run measures its own
     latency.target_ms = 0.0  # latency target, milliseconds; 0: use target_fraction
-    latency.target_fraction = 0.3  # target as a share of the supernet's latency
-    latency.num_blocks = 1000  # blocks that the sweep measures
-    latency.num_networks = 100  # whole networks that the sweep measures
-    latency.num_unseen = 50  # whole networks that the predictor is judged by
-    latency.runs = 15  # timed runs, the minimum counts
+    latency.target_fraction = default.target_fraction  # target as a share of the supernet's latency
+    latency.num_blocks = default.num_blocks  # blocks that the sweep measures
+    latency.num_networks = default.num_networks  # whole networks that the sweep measures
+    latency.num_unseen = default.num_unseen  # whole networks that the predictor is judged by
+    latency.runs = default.runs  # timed runs, the minimum counts
     return latency
 
 
@@ -191,7 +194,7 @@ def run_spec(config: ml_collections.ConfigDict, info: DatasetInfo | None = None)
     return RunSpec(
         phases=tuple(config.phases),
         init_from=config.init_from or None,
-        network=NetworkSpec(num_classes=info.num_classes, **config.network),
+        network=_network_spec(config, info.num_classes),
         data=data,
         info=info,
         train=TrainSpec(seed=config.seed, batch_size=config.batch_size, **config.train),
@@ -201,6 +204,11 @@ def run_spec(config: ml_collections.ConfigDict, info: DatasetInfo | None = None)
         predictor=config.latency.predictor or None,
         budget=Budget.parse(config.budget) if config.budget else None,
     )
+
+
+def _network_spec(config: ml_collections.ConfigDict, num_classes: int) -> NetworkSpec:
+    fields = config.network if config.model == SUPERNET else {}
+    return network_class(config.model)(num_classes=num_classes, **fields)
 
 
 def check_sampling(train_size: tuple[int, int], eval_size: tuple[int, int]) -> None:

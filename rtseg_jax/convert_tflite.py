@@ -11,8 +11,9 @@ import sys
 import warnings
 from pathlib import Path
 
-from absl import app, flags, logging
+from absl import flags, logging
 
+from rtseg_jax.command_line import one_line_errors, start
 from rtseg_jax.config import nearest_sampled_alike
 from rtseg_jax.data import Dataset, build_dataset
 from rtseg_jax.deployment.card import MOST_LOST, Card
@@ -40,17 +41,14 @@ _MOST_LOST = flags.DEFINE_float(
 _REQUIRE_GPU = flags.DEFINE_bool("require_gpu", False, "Fail where no GPU accelerator could be asked.")
 
 
+@one_line_errors
 def main(_: list[str]) -> None:
     """Command line."""
     logging.set_verbosity(logging.ERROR)
     warnings.filterwarnings("ignore", "Statistics for quantized inputs were expected")  # they are calibrated
     workdir = Workdir(_WORKDIR.value or ".")
     output = Path(_OUTPUT.value) if _OUTPUT.value else workdir.root / FILE_NAMES[_FORMAT.value]
-    try:
-        card = _convert(workdir, output)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    card = _convert(workdir, output)
     print(card.to_markdown())
     if card.failures:
         sys.exit(f"error: {output}: " + "; ".join(card.failures))
@@ -59,11 +57,11 @@ def main(_: list[str]) -> None:
 def run() -> None:
     """Entry point of the installed command."""
     flags.mark_flag_as_required("workdir")
-    app.run(main)
+    start(main)
 
 
 def _convert(workdir: Workdir, output: Path) -> Card:
-    from rtseg_jax.deployment.converting import convert_trained, export_trained  # noqa: PLC0415 (TensorFlow)
+    from rtseg_jax.deployment.converting import convert_trained, export_trained
 
     check_request(_FORMAT.value, output, _QUANTIZE.value, require_gpu=_REQUIRE_GPU.value)
     trained = load_trained(workdir)

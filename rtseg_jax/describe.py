@@ -1,6 +1,5 @@
 """What a config would build, told without data and without weights."""
 
-import functools
 import io
 import math
 from collections import Counter
@@ -9,13 +8,12 @@ import jax
 from rich.console import Console
 from rich.table import Table
 
-from rtseg_jax.architecture import Block, Group, Network, counts, declare, graph
+from rtseg_jax.architecture import Block, Group, Network, counts, declare, operators
 from rtseg_jax.architecture.graph import Op
 from rtseg_jax.config import RunSpec
 from rtseg_jax.latency import unit_of_device
 
 TRAINING_PHASES = ("pretrain", "search", "finetune", "uniform")
-PATH_CHOICES = 3  # skip, LIR, MHSA
 
 Size = tuple[int, int]
 
@@ -42,7 +40,7 @@ def search_space_log10(network: Network) -> float:
     Widths inside a path that is not taken are counted too: this is the number of points that the search moves among.
     """
     widths = sum(math.log10(len(allowed_widths(group))) for group in network.searched_groups)
-    return widths + len(network.mixed_blocks) * math.log10(PATH_CHOICES)
+    return widths + sum(math.log10(len(mixed.choices)) for mixed in network.mixed_blocks)
 
 
 def allowed_widths(group: Group) -> tuple[int, ...]:
@@ -51,13 +49,12 @@ def allowed_widths(group: Group) -> tuple[int, ...]:
 
 
 def groups_by_part(network: Network) -> dict[str, tuple[Group, ...]]:
-    """Searched groups by the part that writes them first; attention paths are a part of their own."""
+    """Searched groups by the part that writes them first."""
     result: dict[str, dict[Group, None]] = {}
     seen: set[Group] = set()
     for block in network.plain_blocks:
         groups = dict.fromkeys(group for op in block.ops for group in op.output.groups if group.searched)
-        part = "attention" if block.kind == "mhsa" else block.part
-        result.setdefault(part, {}).update({group: None for group in groups if group not in seen})
+        result.setdefault(block.part, {}).update({group: None for group in groups if group not in seen})
         seen.update(groups)
     return {part: tuple(groups) for part, groups in result.items()}
 
@@ -73,27 +70,13 @@ def training_elements(network: Network, image_size: Size) -> int:
     return sum(kept_elements(op, image_size) for block in blocks for op in block.ops)
 
 
-@functools.singledispatch
 def kept_elements(op: Op, image_size: Size) -> int:
     """Numbers that an operator keeps for its derivative, for one picture."""
-    return counts.pixels(op.output, image_size) * op.output.channels
-
-
-@kept_elements.register
-def _(op: graph.Conv, image_size: Size) -> int:
-    return counts.pixels(op.output, image_size) * op.output.channels * (2 if op.norm else 1)
-
-
-@kept_elements.register
-def _(op: graph.ConvTranspose, image_size: Size) -> int:
-    return 2 * counts.pixels(op.output, image_size) * op.output.channels
-
-
-@kept_elements.register
-def _(op: graph.Attention, image_size: Size) -> int:
-    tokens = counts.pixels(op.output, image_size)
-    heads = sum(group.size for group in op.output.groups)
-    return tokens * op.output.channels + heads * tokens**2
+    elements = counts.pixels(op.output, image_size) * op.output.channels
+    if isinstance(op, operators.Attention):
+        return elements + op.heads.size * op.scores(image_size)
+    normalized = {"kernel", "scale"} <= {weight.role for weight in op.weights}
+    return (2 if normalized else 1) * elements
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -144,11 +127,12 @@ def _attention_table(network: Network, spec: RunSpec) -> Table:
 
 def _attention_row(block: Block, *image_sizes: Size) -> tuple[str, ...]:
     embed = block.ops[0].output
-    attention = next(op for op in block.ops if isinstance(op, graph.Attention))
-    stride = block.output.stride
+    attention = next(op for op in block.ops if isinstance(op, operators.Attention))
+    height, _ = block.output.size(image_sizes[0])
+    stride, patch = image_sizes[0][0] // height, -(-height // embed.size(image_sizes[0])[0])
     tokens = ("{} × {} = {}".format(*embed.size(size), counts.pixels(embed, size)) for size in image_sizes)
     heads = str(attention.output.groups[0].size)
-    return (f"1/{stride}", str(embed.stride // stride), *tokens, str(embed.channels), heads)
+    return (f"1/{stride}", str(patch), *tokens, str(embed.channels), heads)
 
 
 def _memory_table(network: Network, spec: RunSpec, devices: int) -> Table:

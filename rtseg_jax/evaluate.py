@@ -189,8 +189,8 @@ def _data(model: Path, values: flags.FlagValues) -> tuple[DataSpec, DatasetInfo]
         return spec, dataset_info(spec)
     if not model.is_dir():
         raise UserError("--config is missing: a file does not say which data to score it on; as configs/camvid.py")
-    from rtseg_jax.deployment.trained import read_spec  # noqa: PLC0415 (exported files need none of it)
-    from rtseg_jax.training.workdir import Workdir  # noqa: PLC0415
+    from rtseg_jax.deployment.trained import read_spec
+    from rtseg_jax.training.workdir import Workdir
 
     recorded = read_spec(Workdir(model))
     return dataclasses.replace(recorded.data, **place), recorded.info

@@ -138,10 +138,10 @@ def dequantize(numbers: Shaped[np.ndarray, "*shape"], tensor: dict[str, Any]) ->
 
 
 def _load_workdir(root: Path) -> Segmenter:
-    from rtseg_jax.deployment.trained import load_trained  # noqa: PLC0415 (exported files need none of these)
-    from rtseg_jax.models import SegmentationNetwork  # noqa: PLC0415
-    from rtseg_jax.models.convolution import default_lowering  # noqa: PLC0415
-    from rtseg_jax.training.workdir import Workdir  # noqa: PLC0415
+    from rtseg_jax.deployment.trained import load_trained
+    from rtseg_jax.models import SegmentationNetwork
+    from rtseg_jax.models.convolution import default_lowering
+    from rtseg_jax.training.workdir import Workdir
 
     workdir = Workdir(root)
     try:
@@ -159,7 +159,7 @@ def _load_workdir(root: Path) -> Segmenter:
 
 
 def _compiled(model: Any) -> Callable[[Any, Array], Array]:
-    from rtseg_jax.training.step import normalize  # noqa: PLC0415
+    from rtseg_jax.models.normalization import normalize
 
     return jax.jit(lambda variables, picture: model.apply(variables, normalize(picture[None]))["logits"])
 

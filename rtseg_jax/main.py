@@ -4,13 +4,12 @@ python -m rtseg_jax.main --config=configs/quickstart.py --workdir=workdir/quicks
 """
 
 import os
-import sys
 
 import jax
-from absl import app, flags, logging
+from absl import flags, logging
 from ml_collections import config_flags
 
-from rtseg_jax.command_line import parse_flags
+from rtseg_jax.command_line import one_line_errors, start
 from rtseg_jax.config import run_spec
 from rtseg_jax.describe import describe
 from rtseg_jax.errors import UserError
@@ -23,24 +22,21 @@ _DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Join the other processes
 _CPU_DEVICES = flags.DEFINE_integer("cpu_devices", 1, "Devices to split batches over where JAX runs on the CPU.")
 
 
+@one_line_errors
 def main(arguments: list[str]) -> None:
     """Runs a config; errors that a user can act on are one line."""
     logging.set_verbosity(logging.WARNING)  # libraries report every file they write
-    try:
-        if len(arguments) > 1:
-            raise UserError(f"what is {arguments[1]!r}? settings are given as --config.FIELD=VALUE")
-        if _DESCRIBE.value:
-            print(describe(run_spec(_CONFIG.value)))
-            return
-        if not _WORKDIR.value:
-            raise UserError("--workdir is missing: name the folder that the run may write to")
-        jax.config.update("jax_num_cpu_devices", _CPU_DEVICES.value)
-        if _DISTRIBUTED.value:
-            join_other_processes()
-        train_and_evaluate(_CONFIG.value, _WORKDIR.value)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    if len(arguments) > 1:
+        raise UserError(f"what is {arguments[1]!r}? settings are given as --config.FIELD=VALUE")
+    if _DESCRIBE.value:
+        print(describe(run_spec(_CONFIG.value)))
+        return
+    if not _WORKDIR.value:
+        raise UserError("--workdir is missing: name the folder that the run may write to")
+    jax.config.update("jax_num_cpu_devices", _CPU_DEVICES.value)
+    if _DISTRIBUTED.value:
+        join_other_processes()
+    train_and_evaluate(_CONFIG.value, _WORKDIR.value)
 
 
 def join_other_processes() -> None:
@@ -52,10 +48,7 @@ def join_other_processes() -> None:
 def run() -> None:
     """Starts absl; a config field that does not exist is answered with the nearest that does."""
     flags.mark_flag_as_required("config")
-    try:
-        app.run(main, flags_parser=lambda arguments: parse_flags(arguments, _CONFIG))
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    start(main, _CONFIG)
 
 
 if __name__ == "__main__":

@@ -11,18 +11,16 @@ measurements:
         --width=1.0 --image_size=512,1024 --num_blocks=25 --num_networks=25
 """
 
-import dataclasses
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 from rich.progress import Progress
 
-from rtseg_jax.architecture import MIXED, ArchSpec, NetworkSpec, declare
-from rtseg_jax.command_line import parse_flags
+from rtseg_jax.architecture import MIXED, SKIP, ArchSpec, NetworkSpec, declare
+from rtseg_jax.command_line import one_line_errors, start
 from rtseg_jax.config import run_spec
 from rtseg_jax.errors import UserError
 from rtseg_jax.latency import LatencyModel, sweep
@@ -32,6 +30,7 @@ from rtseg_jax.latency.pricing import latency_by_part
 from rtseg_jax.latency.spec import LatencySpec
 from rtseg_jax.search.decide import full_widths, make_spec
 from rtseg_jax.visualization.latency_report import LatencyReport, write_latency_report
+from rtseg_jax.zoo import RTSeg
 
 DEFAULT = LatencySpec()
 
@@ -42,7 +41,7 @@ REQUEST = flags.DEFINE_string(
 CONFIG = config_flags.DEFINE_config_file("config", None, "config of a run: its network and image size are measured")
 NUM_CLASSES = flags.DEFINE_integer("num_classes", 19, "classes of the network")
 WIDTH = flags.DEFINE_float("width", 1.0, "width of the supernet")
-BLOCK = flags.DEFINE_string("block", "mixed", "mixed, lir or gather_expansion")
+BLOCK = flags.DEFINE_string("block", "mixed", "mixed, or one of its operators everywhere: lir or mhsa")
 DEVICE = flags.DEFINE_string("device", DEFAULT.device, f"one of {', '.join(BACKENDS | SWEEP_BACKENDS)}")
 THREADS = flags.DEFINE_integer("threads", DEFAULT.threads, "threads of the runtime")
 IMAGE_SIZE = flags.DEFINE_list("image_size", [str(n) for n in DEFAULT.image_size], "height,width")
@@ -56,22 +55,16 @@ ADAPT_FROM = flags.DEFINE_string(
 SEED = flags.DEFINE_integer("seed", DEFAULT.seed, "seed of the sampled widths and paths")
 
 
+@one_line_errors
 def main(argv: list[str]) -> None:
     """Runs a sweep, or measures the networks of a request."""
     del argv
-    try:
-        _main(Path(OUT.value), _request())
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    _main(Path(OUT.value), _request())
 
 
 def run() -> None:
     """Starts absl; wrong flags and configs are one line."""
-    try:
-        app.run(main, flags_parser=lambda arguments: parse_flags(arguments, CONFIG))
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    start(main, CONFIG)
 
 
 def _main(out_dir: Path, request: dict[str, Any]) -> None:
@@ -82,7 +75,7 @@ def _main(out_dir: Path, request: dict[str, Any]) -> None:
             sweep.save_timings(sweep.measure_networks(archs, spec, report), out_dir / "timings.json")
             return
         base = LatencyModel.load(Path(ADAPT_FROM.value)) if ADAPT_FROM.value else None
-        network_spec = NetworkSpec(**_tuples(request["network"]))
+        network_spec = NetworkSpec.from_json(request["network"])
         result = sweep.sweep(network_spec, spec, out_dir, report, base)
     page = write_latency_report(_report(network_spec, result), out_dir / "report")
     print(f"{sweep.summary(result.model)}\n{page}")
@@ -103,15 +96,15 @@ def _examples(network_spec: NetworkSpec) -> dict[str, ArchSpec]:
     full = full_widths(network)
     half = {group.name: group.snap(group.size // 2) for group in network.searched_groups}
     floors = {group.name: group.floor for group in network.searched_groups}
-    choices = [
-        ("supernet", full, MIXED),
-        ("LIR, full widths", full, "lir"),
-        ("attention, full widths", full, "mhsa"),
-        ("LIR, half as wide", half, "lir"),
-        ("smallest", floors, "skip"),
-    ]
-    if not network.mixed_blocks:  # nothing to choose
-        choices = [("full widths", full, MIXED), ("half as wide", half, MIXED), ("smallest", floors, MIXED)]
+    choices = [("full widths", full, MIXED), ("half as wide", half, MIXED), ("smallest", floors, MIXED)]
+    if network.mixed_blocks:
+        operators = network.mixed_blocks[0].choices[1:]
+        choices = [
+            ("supernet", full, MIXED),
+            *((f"{path}, full widths", full, path) for path in operators),
+            (f"{operators[0]}, half as wide", half, operators[0]),
+            ("smallest", floors, SKIP),
+        ]
     return {
         name: make_spec(network_spec, network, widths, {mixed.name: path for mixed in network.mixed_blocks})
         for name, widths, path in choices
@@ -129,15 +122,15 @@ def _request() -> dict[str, Any]:
 
 
 def _network() -> tuple[dict[str, Any], tuple[int, ...]]:
-    """Fields of the network, and its image size: those of a config, or of flags."""
+    """The network as JSON, and its image size: those of a config, or of flags."""
     if CONFIG.value is not None:
         spec = run_spec(CONFIG.value)
-        return dataclasses.asdict(spec.network), spec.latency.image_size
+        return spec.network.to_json(), spec.latency.image_size
     try:
         image_size = tuple(int(n) for n in IMAGE_SIZE.value)
     except ValueError as error:
         raise UserError(f"--image_size is {','.join(IMAGE_SIZE.value)}: it must be height,width") from error
-    return {"num_classes": NUM_CLASSES.value, "width": WIDTH.value, "block": BLOCK.value}, image_size
+    return RTSeg(NUM_CLASSES.value, width=WIDTH.value, block=BLOCK.value).to_json(), image_size
 
 
 def _tuples(fields: dict[str, Any]) -> dict[str, Any]:

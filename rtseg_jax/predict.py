@@ -19,12 +19,13 @@ from typing import Any
 
 import cv2
 import numpy as np
-from absl import app, flags, logging
+from absl import flags, logging
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 from rich.console import Console
 from rich.progress import Progress
 
+from rtseg_jax.command_line import one_line_errors, start
 from rtseg_jax.errors import UserError
 from rtseg_jax.files import write_whole
 from rtseg_jax.inference import Segmenter, load
@@ -268,25 +269,22 @@ def silence_libraries() -> None:
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
 
 
+@one_line_errors
 def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
     """Command line; errors that a user can act on are one line."""
     silence_libraries()
-    try:
-        if bool(values.model) == bool(values.workdir):
-            raise UserError("name either a file with --model or a run with --workdir")
-        if not values.output:
-            raise UserError("--output is missing: name the folder to write to")
-        inputs = [Path(argument) for argument in arguments[1:]]
-        print(predict(Path(values.model or values.workdir), inputs, Path(values.output), values.threads))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    if bool(values.model) == bool(values.workdir):
+        raise UserError("name either a file with --model or a run with --workdir")
+    if not values.output:
+        raise UserError("--output is missing: name the folder to write to")
+    inputs = [Path(argument) for argument in arguments[1:]]
+    print(predict(Path(values.model or values.workdir), inputs, Path(values.output), values.threads))
 
 
 def run() -> None:
     """Entry point of the installed command."""
     define_flags(flags.FLAGS)
-    app.run(main)
+    start(main)
 
 
 if __name__ == "__main__":

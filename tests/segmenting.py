@@ -6,19 +6,20 @@ Usage: python segmenting.py WORKDIR, which gets one file per entry of `EXPORTS`.
 import sys
 from pathlib import Path
 
-from rtseg_jax.architecture import NetworkSpec, declare, declare_spec
+from rtseg_jax.architecture import declare, declare_spec
 from rtseg_jax.config import base_config
 from rtseg_jax.data import SYNTHETIC_STREETS
 from rtseg_jax.export.metadata import Metadata, attach_metadata
 from rtseg_jax.export.spec import ExportSpec
 from rtseg_jax.models import SegmentationNetwork, initial_variables
+from rtseg_jax.models.normalization import IMAGE_MEAN, IMAGE_STD
 from rtseg_jax.search.uniform import supernet_spec
 from rtseg_jax.training.checkpoints import Checkpoints
-from rtseg_jax.training.step import IMAGE_MEAN, IMAGE_STD
 from rtseg_jax.training.workdir import Workdir
+from rtseg_jax.zoo import RTSeg
 
 SIZE = (64, 96)
-NETWORK = NetworkSpec(11, "lir", 0.25, (0, 0, 1))
+NETWORK = RTSeg(11, block="lir", width=0.25, segment_blocks=(0, 0, 1))
 ARCH = supernet_spec(NETWORK, declare(NETWORK))
 MODEL = SegmentationNetwork(declare_spec(ARCH))
 EXPORTS = {

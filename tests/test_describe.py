@@ -5,9 +5,11 @@ import math
 import jax
 import pytest
 
-from rtseg_jax.architecture import Group, NetworkSpec, Tensor, counts, declare, graph
+from rtseg_jax.architecture import Group, Tensor, counts, declare, graph, operators
+from rtseg_jax.architecture.extents import Strided
 from rtseg_jax.config import base_config, run_spec
 from rtseg_jax.describe import allowed_widths, describe, groups_by_part, search_space_log10, training_elements
+from rtseg_jax.zoo import RTSeg
 
 
 def row(text, name):
@@ -57,35 +59,37 @@ def test_allowed_widths(group, widths):
 
 
 def test_search_space_without_mixed_blocks_is_the_product_of_widths():
-    network = declare(NetworkSpec(11, "lir", 0.5, (1, 1, 1)))
+    network = declare(RTSeg(11, block="lir", width=0.5, segment_blocks=(1, 1, 1)))
     sizes = [group.size for group in network.searched_groups]
     assert all(size % 4 == 0 for size in sizes)
     assert search_space_log10(network) == pytest.approx(sum(math.log10(size // 4) for size in sizes))
 
 
 def test_every_mixed_block_multiplies_by_three():
-    with_block = declare(NetworkSpec(11, segment_blocks=(1, 0, 0), width=0.5))
-    without = declare(NetworkSpec(11, segment_blocks=(0, 0, 0), width=0.5))
+    with_block = declare(RTSeg(11, segment_blocks=(1, 0, 0), width=0.5))
+    without = declare(RTSeg(11, segment_blocks=(0, 0, 0), width=0.5))
     own = set(with_block.searched_groups) - set(without.searched_groups)
     widths = sum(math.log10(len(allowed_widths(group))) for group in own)
     assert search_space_log10(with_block) - search_space_log10(without) == pytest.approx(widths + math.log10(3))
 
 
 def test_parts_own_every_searched_group_once():
-    network = declare(NetworkSpec(11, width=0.5))
+    network = declare(RTSeg(11, width=0.5))
     owned = [group for groups in groups_by_part(network).values() for group in groups]
     assert len(owned) == len(set(owned))
     assert set(owned) == set(network.searched_groups)
 
 
 def test_kept_elements_by_hand():
-    image = Tensor("image", (Group("image", 3, searched=False),), 1)
-    conv = Tensor("conv", (Group("conv", 8),), 2)
-    heads = Tensor("heads", (Group("heads", 2, 4),), 2)
+    image = Tensor("image", (Group("image", 3, searched=False),), Strided(1))
+    conv = Tensor("conv", (Group("conv", 8),), Strided(2))
+    heads = Tensor("heads", (Group("heads", 2, 4),), Strided(2))
     ops = (
-        graph.Conv("conv", (image,), conv, 3, 2, activation="relu"),  # 2 · (4 · 6 · 8), before and after batch norm
-        graph.Conv("query", (conv,), heads, 1, bias=True, norm=False),  # 4 · 6 · 8
-        graph.Attention("attention", (heads, heads, heads), heads),  # 4 · 6 · 8, and 24² weights for two heads
+        operators.Conv(
+            "conv", (image,), conv, (3, 3), 2, activation="relu"
+        ),  # 2 · (4 · 6 · 8), before and after batch norm
+        operators.Conv("query", (conv,), heads, (1, 1), bias=True, norm=False),  # 4 · 6 · 8
+        operators.Attention("attention", (heads, heads, heads), heads),  # 4 · 6 · 8, and 24² weights for two heads
     )
     network = graph.Network(image, (graph.Block("block", "mhsa", "segment", ops),), ())
     assert training_elements(network, (8, 12)) == 2 * 192 + 192 + 192 + 2 * 24**2

@@ -22,8 +22,8 @@ from rtseg_jax.evaluation.upsampling import label_map
 from rtseg_jax.export.metadata import attach_metadata
 from rtseg_jax.export.spec import ExportSpec
 from rtseg_jax.inference import Segmenter, check_image, from_logits, load
+from rtseg_jax.models.normalization import normalize
 from rtseg_jax.training.run import zero_variables
-from rtseg_jax.training.step import normalize
 from rtseg_jax.views import Views
 
 STREETS = DataSpec("synthetic_streets", eval_size=SIZE, base_size=(77, 131), num_train=1, num_validation=1)

@@ -7,13 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rtseg_jax.architecture.graph import Group, Network
+from rtseg_jax.architecture.graph import MIXED, Group, Network
 from rtseg_jax.architecture.network_spec import NetworkSpec
 from rtseg_jax.errors import UserError
 from rtseg_jax.files import write_json
-
-PATHS = ("skip", "lir", "mhsa")
-MIXED = "mixed"  # both operators, averaged: the supernet itself
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +20,7 @@ class ArchSpec:
     Attributes:
       network: the supernet that it was cut out of.
       widths: kept indicators of every searched group.
-      paths: what stands in every mixed block: skip, lir, mhsa, or mixed (the average of both operators).
+      paths: what stands in every mixed block: one of its choices, or mixed (the average of its operators).
     """
 
     network: NetworkSpec
@@ -33,7 +30,7 @@ class ArchSpec:
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain values."""
         return {
-            "network": dataclasses.asdict(self.network),
+            "network": self.network.to_json(),
             "widths": dict(self.widths),
             "paths": dict(self.paths),
         }
@@ -41,8 +38,7 @@ class ArchSpec:
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> "ArchSpec":
         """Inverse of `to_json`."""
-        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value["network"].items()}
-        return ArchSpec(NetworkSpec(**fields), dict(value["widths"]), dict(value["paths"]))
+        return ArchSpec(NetworkSpec.from_json(value["network"]), dict(value["widths"]), dict(value["paths"]))
 
     def save(self, path: Path) -> None:
         """Writes the file whole or not at all."""
@@ -55,7 +51,7 @@ class ArchSpec:
             return ArchSpec.from_json(json.loads(path.read_text()))
         except FileNotFoundError as error:
             raise UserError(f"{path}: no such file; a search writes it when it has decided") from error
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError) as error:
             raise UserError(f"{path}: not an architecture file ({error}); name one written by a search") from error
 
     @property
@@ -67,5 +63,5 @@ class ArchSpec:
 def live_groups(network: Network, paths: Mapping[str, str]) -> tuple[Group, ...]:
     """Searched groups that exist once the paths are taken; `network` is the supernet."""
     taken = (block for choice, block in network.walk() if choice is None or paths[choice[0]] in (choice[1], MIXED))
-    live = {group for block in taken for op in block.ops for group in op.output.groups}
-    return tuple(group for group in network.searched_groups if group in live)
+    live = {group.name for block in taken for op in block.ops for group in op.output.groups}
+    return tuple(group for group in network.searched_groups if group.name in live)

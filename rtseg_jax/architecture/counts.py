@@ -5,12 +5,12 @@ work, pooling and resizing are not counted. Counts take the widths from `kept`, 
 the same formulas give differentiable features to the latency model.
 """
 
-import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
-from rtseg_jax.architecture import graph
-from rtseg_jax.architecture.graph import Block, Group, Network, Op, Tensor
+from rtseg_jax.architecture.extents import Size
+from rtseg_jax.architecture.graph import Block, Group, Groups, Network, Op, Product, Tensor, Weight
 
 Number = Any  # an int, or a traced scalar
 Kept = Callable[[Group], Number]
@@ -23,69 +23,35 @@ def all_kept(group: Group) -> int:
 
 def channels(tensor: Tensor, kept: Kept = all_kept) -> Number:
     """Channels of a tensor when `kept` indicators of each group remain."""
-    return sum(kept(group) * group.unit for group in tensor.groups)
+    return _channels(tensor.groups, kept)
 
 
-def pixels(tensor: Tensor, image_size: tuple[int, int]) -> int:
+def pixels(tensor: Tensor, image_size: Size) -> int:
     """Pixels of a tensor."""
-    height, width = tensor.size(image_size)
-    return height * width
+    return math.prod(tensor.size(image_size))
 
 
-@functools.singledispatch
 def op_parameters(op: Op, kept: Kept = all_kept) -> Number:
     """Trainable numbers of an operator."""
-    return 0
+    return sum(_numbers(weight, kept) for weight in op.weights if weight.trained)
 
 
-@op_parameters.register
-def _(op: graph.Conv, kept: Kept = all_kept) -> Number:
-    fan_in = 1 if op.depthwise else channels(op.inputs[0], kept)
-    extra = int(op.bias) + 2 * int(op.norm)
-    return channels(op.output, kept) * (op.kernel**2 * fan_in + extra)
-
-
-@op_parameters.register
-def _(op: graph.ConvTranspose, kept: Kept = all_kept) -> Number:
-    return channels(op.output, kept) * (op.stride**2 * channels(op.inputs[0], kept) + 2)
-
-
-@op_parameters.register(graph.BatchNorm)
-@op_parameters.register(graph.LayerNorm)
-def _(op: Op, kept: Kept = all_kept) -> Number:
-    return 2 * channels(op.output, kept)
-
-
-@functools.singledispatch
-def op_macs(op: Op, image_size: tuple[int, int], kept: Kept = all_kept) -> Number:
+def op_macs(op: Op, image_size: Size, kept: Kept = all_kept) -> Number:
     """Multiply-accumulates of an operator for one image."""
-    return 0
+    return sum(number(product, kept) for product in op.products(image_size))
 
 
-@op_macs.register
-def _(op: graph.Conv, image_size: tuple[int, int], kept: Kept = all_kept) -> Number:
-    fan_in = 1 if op.depthwise else channels(op.inputs[0], kept)
-    return pixels(op.output, image_size) * op.kernel**2 * fan_in * channels(op.output, kept)
-
-
-@op_macs.register
-def _(op: graph.ConvTranspose, image_size: tuple[int, int], kept: Kept = all_kept) -> Number:
-    taps = pixels(op.inputs[0], image_size) * op.stride**2
-    return taps * channels(op.inputs[0], kept) * channels(op.output, kept)
-
-
-@op_macs.register
-def _(op: graph.Attention, image_size: tuple[int, int], kept: Kept = all_kept) -> Number:
-    tokens = pixels(op.output, image_size)
-    return 2 * tokens**2 * channels(op.output, kept)
+def number(product: Product, kept: Kept = all_kept) -> Number:
+    """How many multiply-accumulates a product is."""
+    return product.coefficient * math.prod(_channels(groups, kept) for groups in product.factors)
 
 
 def block_parameters(block: Block, kept: Kept = all_kept) -> Number:
-    """Trainable numbers of a block."""
-    return sum(op_parameters(op, kept) for op in block.ops)
+    """Trainable numbers of a block; what operators share counts once."""
+    return sum(_numbers(weight, kept) for weight in block.weights.values() if weight.trained)
 
 
-def block_macs(block: Block, image_size: tuple[int, int], kept: Kept = all_kept) -> Number:
+def block_macs(block: Block, image_size: Size, kept: Kept = all_kept) -> Number:
     """Multiply-accumulates of a block for one image."""
     return sum(op_macs(op, image_size, kept) for op in block.ops)
 
@@ -95,15 +61,22 @@ def parameters(network: Network) -> int:
     return sum(block_parameters(block) for block in network.plain_blocks)
 
 
-def macs(network: Network, image_size: tuple[int, int]) -> int:
-    """Multiply-accumulates of the inference network for one image; both operators of a mixed block count."""
+def macs(network: Network, image_size: Size) -> int:
+    """Multiply-accumulates of the inference network for one image; every operator of a mixed block counts."""
     return sum(block_macs(block, image_size) for block in network.plain_blocks)
 
 
 def by_part(network: Network, count: Callable[[Block], int]) -> dict[str, int]:
-    """Sums a count over the blocks of each part; attention paths are a part of their own."""
+    """Sums a count over the blocks of each part."""
     result: dict[str, int] = {}
     for block in network.plain_blocks:
-        part = "attention" if block.kind == "mhsa" else block.part
-        result[part] = result.get(part, 0) + count(block)
+        result[block.part] = result.get(block.part, 0) + count(block)
     return result
+
+
+def _numbers(weight: Weight, kept: Kept) -> Number:
+    return math.prod(axis if isinstance(axis, int) else _channels(axis, kept) for axis in weight.axes)
+
+
+def _channels(groups: Groups, kept: Kept) -> Number:
+    return sum(kept(group) * group.unit for group in groups)

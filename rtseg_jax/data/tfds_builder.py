@@ -1,6 +1,6 @@
 """A TensorFlow Datasets builder over any data set of the registry: for those whose other tools read TFDS.
 
-TFDS's own `cityscapes` has raw ids without names and void test labels, its `scene_parse150` is not ADE20K's 150 classes,
+TFDS has its own `cityscapes` with raw ids, no names and void test labels; its `scene_parse150` is not the 150 classes,
 and its `voc` has no masks; this one writes what the readers here read. Training does not need it: `prepared` is faster.
 Writing imports TensorFlow; reading back with `as_data_source` does not.
 """
@@ -37,7 +37,7 @@ def write_tfds(info: DatasetInfo, sources: Mapping[str, Source], out: Path) -> P
 
 def _builder(info: DatasetInfo, sources: Mapping[str, Source]) -> Any:
     """A builder class; TFDS names a data set after its class."""
-    import tensorflow_datasets as tfds  # noqa: PLC0415 (slow, and writing alone needs it)
+    import tensorflow_datasets as tfds
 
     class Builder(tfds.core.GeneratorBasedBuilder):
         name = info.name

@@ -11,9 +11,9 @@ from rtseg_jax.config import RunSpec, base_config, data_spec, run_spec
 from rtseg_jax.data import DatasetInfo, recorded_info
 from rtseg_jax.errors import UserError
 from rtseg_jax.models import SegmentationNetwork
+from rtseg_jax.models.normalization import IMAGE_MEAN, IMAGE_STD
 from rtseg_jax.training.checkpoints import load_newest
 from rtseg_jax.training.run import zero_variables
-from rtseg_jax.training.step import IMAGE_MEAN, IMAGE_STD
 from rtseg_jax.training.workdir import Workdir
 
 NORMALIZATION = (IMAGE_MEAN, IMAGE_STD)

@@ -146,22 +146,22 @@ def bytes_of(path: Path) -> int:
 
 
 def _write_stablehlo(path: Path, function: Any, pictures: jax.ShapeDtypeStruct, metadata: Metadata) -> None:
-    from jax import export  # noqa: PLC0415
+    from jax import export
 
     artefact = export.export(jax.jit(function), platforms=PLATFORMS)(pictures)
     path.write_bytes(attach_metadata(bytes(artefact.serialize()), metadata))
 
 
 def _read_stablehlo(path: Path) -> ExportedFunction:
-    from jax import export  # noqa: PLC0415
+    from jax import export
 
     artefact = export.deserialize(bytearray(path.read_bytes()))
     return ExportedFunction(np.dtype(artefact.in_avals[0].dtype), jax.jit(artefact.call))
 
 
 def _write_saved_model(path: Path, function: Any, pictures: jax.ShapeDtypeStruct, metadata: Metadata) -> None:
-    import tensorflow as tf  # noqa: PLC0415
-    from jax.experimental import jax2tf  # noqa: PLC0415
+    import tensorflow as tf
+    from jax.experimental import jax2tf
 
     converted = jax2tf.convert(function, with_gradient=False, native_serialization_platforms=PLATFORMS)
     signature = tf.TensorSpec(pictures.shape, tf.as_dtype(pictures.dtype), INPUT_NAME)
@@ -176,7 +176,7 @@ def _write_saved_model(path: Path, function: Any, pictures: jax.ShapeDtypeStruct
 
 
 def _read_saved_model(path: Path) -> ExportedFunction:
-    import tensorflow as tf  # noqa: PLC0415
+    import tensorflow as tf
 
     model = tf.saved_model.load(str(path))
     signature = model.signatures["serving_default"]
@@ -191,8 +191,8 @@ def _read_saved_model(path: Path) -> ExportedFunction:
 
 def _write_onnx(path: Path, function: Any, pictures: jax.ShapeDtypeStruct, metadata: Metadata) -> None:
     logging.getLogger("jax2onnx").setLevel(logging.ERROR)  # it warns of every operator that this JAX lacks
-    import jax2onnx  # noqa: PLC0415
-    import onnx  # noqa: PLC0415
+    import jax2onnx
+    import onnx
 
     names = {"model_name": "rtseg_jax", "input_names": [INPUT_NAME], "output_names": [metadata.export.head]}
     model = jax2onnx.to_onnx(function, [pictures], **names)
@@ -204,7 +204,7 @@ def _write_onnx(path: Path, function: Any, pictures: jax.ShapeDtypeStruct, metad
 
 
 def _read_onnx(path: Path) -> ExportedFunction:
-    import onnxruntime  # noqa: PLC0415
+    import onnxruntime
 
     session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
     (taken,) = session.get_inputs()

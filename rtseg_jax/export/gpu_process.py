@@ -54,9 +54,9 @@ def run(folder: Path, number: int, repeats: int, full_precision: bool) -> dict[s
 
 def compile_model(path: Path, full_precision: bool) -> Any:
     """A file on the GPU alone; operators that it refuses are an error."""
-    from ai_edge_litert.compiled_model import CompiledModel  # noqa: PLC0415
-    from ai_edge_litert.hardware_accelerator import HardwareAccelerator  # noqa: PLC0415
-    from ai_edge_litert.options import GpuOptions, Options  # noqa: PLC0415
+    from ai_edge_litert.compiled_model import CompiledModel
+    from ai_edge_litert.hardware_accelerator import HardwareAccelerator
+    from ai_edge_litert.options import GpuOptions, Options
 
     options = Options(HardwareAccelerator.GPU, gpu_options=GpuOptions(enforce_f32=full_precision))
     return CompiledModel.from_file(str(path), options=options)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
-from rtseg_jax.architecture import Block, Network, graph
+from rtseg_jax.architecture import Block, Network, operators
 from rtseg_jax.models.network import SegmentationNetwork
 
 Variables = Mapping[str, Any]
@@ -49,7 +49,7 @@ def network_function(
 def before_upsampling(network: Network) -> Network:
     """The same network without its last operation, the upsampling of the logits to picture size."""
     *blocks, head = network.blocks
-    if not isinstance(head, Block) or not isinstance(head.ops[-1], graph.Resize):
+    if not isinstance(head, Block) or not isinstance(head.ops[-1], operators.Resize):
         raise ValueError("the network does not end with an upsampling")
     return dataclasses.replace(network, blocks=(*blocks, dataclasses.replace(head, ops=head.ops[:-1])))
 

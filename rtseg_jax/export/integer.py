@@ -48,7 +48,7 @@ class Calibrated:
         pictures: UInt8[np.ndarray, "n h w 3"],
     ):
         """Runs the network on training pictures of the size of `spec`; raises `UserError` where they are too few."""
-        import tensorflow as tf  # noqa: PLC0415
+        import tensorflow as tf
 
         if len(pictures) < FEWEST_PICTURES:
             raise UserError(
@@ -83,7 +83,7 @@ class Calibrated:
 
     def convert(self, float_layers: Sequence[str] = ()) -> bytes:
         """The file; operators whose outputs are named stay in float32, as does the choice of a class."""
-        import tensorflow as tf  # noqa: PLC0415
+        import tensorflow as tf
 
         self._debugger.options = tf.lite.experimental.QuantizationDebugOptions(
             denylisted_nodes=[*float_layers, *self._ending()]

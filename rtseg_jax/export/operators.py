@@ -29,7 +29,7 @@ class Contents:
 
 def inspect(model: bytes) -> Contents:
     """Reads the main graph of a file."""
-    from ai_edge_litert import schema_py_generated as schema  # noqa: PLC0415
+    from ai_edge_litert import schema_py_generated as schema
 
     file = schema.ModelT.InitFromPackedBuf(model, 0)
     graph = file.subgraphs[0]
@@ -77,6 +77,6 @@ def _bytes(tensor: Any) -> int:
 
 @functools.cache
 def _names(enumeration: str) -> dict[int, str]:
-    from ai_edge_litert import schema_py_generated as schema  # noqa: PLC0415
+    from ai_edge_litert import schema_py_generated as schema
 
     return {value: name for name, value in vars(getattr(schema, enumeration)).items() if not name.startswith("_")}

@@ -51,7 +51,7 @@ def convert_network(
       spec: size, ending, input and numbers of the file; integers need pictures, see `integer.Calibrated`.
       normalization: see `network_function`.
     """
-    import tensorflow as tf  # noqa: PLC0415
+    import tensorflow as tf
 
     if spec.quantize == "int8":
         raise ValueError("integers are calibrated on pictures: use integer.Calibrated")
@@ -84,8 +84,8 @@ def versions_that_meet() -> Iterator[None]:
 
 def converter_of(function: Callable[..., Any], input_shapes: Sequence[Shape], dtype: str) -> Any:
     """TensorFlow's converter for a JAX function of arrays of one type."""
-    import tensorflow as tf  # noqa: PLC0415
-    from jax.experimental import jax2tf  # noqa: PLC0415
+    import tensorflow as tf
+    from jax.experimental import jax2tf
 
     signature = [tf.TensorSpec(shape, tf.as_dtype(dtype)) for shape in input_shapes]
     traced = tf.function(jax2tf.convert(function, with_gradient=False), input_signature=signature, autograph=False)

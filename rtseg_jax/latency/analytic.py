@@ -118,7 +118,7 @@ def graph_work(model: bytes, slice_: int, number: int) -> tuple[Work, ...]:
       slice_: channels are rounded up to multiples of it.
       number: bytes of a floating-point number on the device, whatever the file stores.
     """
-    from ai_edge_litert import schema_py_generated as schema  # noqa: PLC0415
+    from ai_edge_litert import schema_py_generated as schema
 
     file = schema.ModelT.InitFromPackedBuf(model, 0)
     graph = file.subgraphs[0]

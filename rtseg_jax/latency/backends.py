@@ -79,8 +79,8 @@ class FileBackend:
 
     def build(self, subject: Subject) -> bytes:
         """Converts a block or network; imports TensorFlow."""
-        from rtseg_jax.export import tflite  # noqa: PLC0415  (fitting again must not need the converter)
-        from rtseg_jax.export.spec import ExportSpec  # noqa: PLC0415
+        from rtseg_jax.export import tflite
+        from rtseg_jax.export.spec import ExportSpec
 
         logging.set_verbosity(logging.ERROR)  # the converter greets at every model
         declared, image_size = subject.declare(), subject.image_size
@@ -190,25 +190,25 @@ def processor_name() -> str:
 
 
 def _android(device: str, threads: int, runs: int) -> Backend:
-    from rtseg_jax.latency.android import Android, AndroidSettings  # noqa: PLC0415  (needs the types of this module)
+    from rtseg_jax.latency.android import Android, AndroidSettings
 
     return Android(device, AndroidSettings.of(device), threads, runs)
 
 
 def _host_gpu(threads: int, runs: int) -> Backend:
-    from rtseg_jax.latency.host_gpu import HostGpu  # noqa: PLC0415  (likewise)
+    from rtseg_jax.latency.host_gpu import HostGpu
 
     return HostGpu(runs)
 
 
 def _analytic(path: Path, threads: int, runs: int) -> Backend:
-    from rtseg_jax.latency.analytic import Analytic, Device  # noqa: PLC0415  (likewise)
+    from rtseg_jax.latency.analytic import Analytic, Device
 
     return Analytic(Device.load(path))
 
 
 def _jax(device: str, threads: int, runs: int) -> Backend:
-    from rtseg_jax.latency.jax_module import JaxModule  # noqa: PLC0415  (likewise)
+    from rtseg_jax.latency.jax_module import JaxModule
 
     return JaxModule(device, runs)
 

@@ -26,7 +26,7 @@ TAIL_LINES = 15
 def run_sweep_in_child(network_spec: NetworkSpec, latency_spec: LatencySpec, out_dir: Path) -> LatencyModel:
     """Measures what `out_dir` lacks, fits, and returns the predictor, which is also in `out_dir/predictor.json`."""
     out_dir.mkdir(parents=True, exist_ok=True)
-    request = {"network": dataclasses.asdict(network_spec), "latency": dataclasses.asdict(latency_spec)}
+    request = {"network": network_spec.to_json(), "latency": dataclasses.asdict(latency_spec)}
     _run(request, out_dir, "measuring latency")
     return LatencyModel.load(out_dir / "predictor.json")
 

@@ -14,9 +14,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from rtseg_jax.architecture import graph
+from rtseg_jax.architecture import operators as declared
 from rtseg_jax.architecture.counts import all_kept, pixels
-from rtseg_jax.architecture.graph import Block, Group, Op, Tensor
+from rtseg_jax.architecture.graph import Block, Group, Groups, Op, Tensor
 
 WIDTH_FEATURES = (
     "conv_macs",  # full convolutions larger than 1×1
@@ -44,6 +44,12 @@ TILINGS = ("conv", "pointwise", "depthwise")
 
 Tile = tuple[int, int]
 """Channels that are computed at once: where all of them fit into the first number, and otherwise."""
+
+FUSED: tuple[declared.Activation, ...] = ("relu", "relu6")
+"""Activations that cost nothing: runtimes compute them with the operator before."""
+
+SLOW_ACTIVATIONS: tuple[declared.Activation, ...] = ("gelu", "exact_gelu", "sigmoid", "silu", "elu")
+"""Activations with an exponential in them."""
 
 UNTILED = dict.fromkeys(TILINGS, (1, 1))
 
@@ -110,8 +116,8 @@ def width_features(
 
 def block_context(block: Block, image_size: tuple[int, int]) -> tuple[float, ...]:
     """What does not depend on widths: `CONTEXT_FEATURES`."""
-    convolutions = [op for op in block.ops if isinstance(op, graph.Conv | graph.ConvTranspose)]
-    kernel = max((getattr(op, "kernel", op.stride) for op in convolutions), default=1)
+    convolutions = [op for op in block.ops if isinstance(op, declared.Conv | declared.ConvTranspose)]
+    kernel = max((max(op.kernel) for op in convolutions), default=1)
     inputs = max(pixels(tensor, image_size) for tensor in block.inputs)
     stride = max(op.stride for op in convolutions) if convolutions else 1
     height, _ = block.output.size(image_size)
@@ -121,14 +127,14 @@ def block_context(block: Block, image_size: tuple[int, int]) -> tuple[float, ...
 
 def operators(op: Op) -> int:
     """Operators of the exported graph that an operator of the declaration becomes."""
-    if isinstance(op, graph.Dropout):
+    if isinstance(op, declared.Dropout):
         return 0
-    if isinstance(op, graph.LayerNorm):
+    if isinstance(op, declared.LayerNorm):
         return 8  # two means, difference, square, reciprocal root, a sum and two products
-    if isinstance(op, graph.Attention):
+    if isinstance(op, declared.Attention):
         return 16  # two reshapes and a transpose for each of Q, K, V and the result, two products, scale, softmax
-    gelu = isinstance(op, graph.Conv) and op.activation == "gelu"
-    return 2 if gelu or isinstance(op, graph.Gate) else 1
+    separate = getattr(op, "activation", None) not in (None, *FUSED)
+    return 2 if separate else 1
 
 
 def round_up(count: Any, small: Any, large: Any) -> Any:
@@ -143,78 +149,78 @@ def round_up(count: Any, small: Any, large: Any) -> Any:
     return count + (jnp.where(exact <= small, small, jnp.ceil(exact / large) * large) - jax.lax.stop_gradient(count))
 
 
-def _channels(tensor: Tensor, tiling: str | None = None) -> Factor:
-    return Factor(tuple((group, group.unit) for group in tensor.groups), tiling)
+def _channels(of: Tensor | Groups, tiling: str | None = None) -> Factor:
+    groups = of.groups if isinstance(of, Tensor) else of
+    return Factor(tuple((group, group.unit) for group in groups), tiling)
 
 
 def _priced(op: Op, image_size: tuple[int, int]) -> Iterator[Term]:
-    """Terms of one operator: its own work, and the elements that it reads and writes."""
-    if isinstance(op, graph.Dropout):
+    """Terms of one operator: its own work, its kernel, its activation, and the elements that it reads and writes."""
+    if isinstance(op, declared.Dropout):
         return
     yield from _work(op, image_size)
-    read = op.inputs[:1] if isinstance(op, graph.Resize | graph.ConvTranspose) else op.inputs  # the second gives a size
-    for tensor in (*read, op.output):
+    if getattr(op, "activation", None) in SLOW_ACTIVATIONS:
+        yield Term("activation", pixels(op.output, image_size), (_channels(op.output),))
+    for tensor in (*op.values, op.output):
         yield Term("traffic", pixels(tensor, image_size), (_channels(tensor),))
 
 
 @functools.singledispatch
 def _work(op: Op, image_size: tuple[int, int]) -> Iterator[Term]:
-    """Sums, products, copies and means: elements read."""
-    for tensor in op.inputs:
+    """Of an operator without a rule: its products as those of convolutions; where it has none, what it reads."""
+    products = op.products(image_size)
+    for product in products:
+        feature = "conv_macs" if len(product.factors) == 2 else "depthwise_macs"
+        yield Term(feature, product.coefficient, tuple(map(_channels, product.factors)))
+    for tensor in () if products else op.values:
         yield Term("elementwise", pixels(tensor, image_size), (_channels(tensor),))
 
 
 @_work.register
-def _(op: graph.Conv, image_size: tuple[int, int]) -> Iterator[Term]:
-    taps, area = op.kernel**2, pixels(op.output, image_size)
-    kind = "depthwise" if op.depthwise else "pointwise" if op.kernel == 1 else "conv"
-    given, made = _channels(op.inputs[0]), _channels(op.output, kind)
-    if op.depthwise:
-        yield Term("depthwise_macs", area * taps, (made,))
-        yield Term("weights", taps, (made,))
-    else:
-        yield Term(f"{kind}_macs", area * taps, (given, made))
-        yield Term(f"{kind}_outputs", area, (made,))
-        yield Term("weights", taps, (given, made))
-    if op.activation == "gelu":
-        yield Term("activation", area, (_channels(op.output),))
-
-
-@_work.register
-def _(op: graph.ConvTranspose, image_size: tuple[int, int]) -> Iterator[Term]:
-    taps = op.stride**2
-    factors = (_channels(op.inputs[0]), _channels(op.output, "conv"))
-    yield Term("transpose_macs", pixels(op.inputs[0], image_size) * taps, factors)
+def _(op: declared.Conv, image_size: tuple[int, int]) -> Iterator[Term]:
+    (product,) = op.products(image_size)
+    taps, area = math.prod(op.kernel), pixels(op.output, image_size)
+    if op.fan_in is not None:
+        made = _channels(op.output, "depthwise" if op.depthwise else "conv")
+        yield Term("depthwise_macs" if op.depthwise else "conv_macs", product.coefficient, (made,))
+        yield Term("weights", taps * op.fan_in, (made,))
+        return
+    kind = "pointwise" if taps == 1 else "conv"
+    factors = (_channels(op.inputs[0]), _channels(op.output, kind))
+    yield Term(f"{kind}_macs", product.coefficient, factors)
+    yield Term(f"{kind}_outputs", area, factors[1:])
     yield Term("weights", taps, factors)
 
 
 @_work.register
-def _(op: graph.Attention, image_size: tuple[int, int]) -> Iterator[Term]:
-    tokens = pixels(op.output, image_size)
-    (heads,) = op.output.groups
-    yield Term("attention_macs", 2 * tokens**2, (_channels(op.output),))
-    yield Term("attention_scores", tokens**2, (Factor(((heads, 1),)),))
-    yield Term("transposed", 4 * tokens, (_channels(op.output),))  # heads are brought to the front and back
+def _(op: declared.ConvTranspose, image_size: tuple[int, int]) -> Iterator[Term]:
+    (product,) = op.products(image_size)
+    factors = (_channels(op.inputs[0]), _channels(op.output, "conv"))
+    yield Term("transpose_macs", product.coefficient, factors)
+    yield Term("weights", math.prod(op.kernel), factors)
 
 
 @_work.register
-def _(op: graph.LayerNorm, image_size: tuple[int, int]) -> Iterator[Term]:
+def _(op: declared.Attention, image_size: tuple[int, int]) -> Iterator[Term]:
+    for product in op.products(image_size):
+        yield Term("attention_macs", product.coefficient, tuple(map(_channels, product.factors)))
+    yield Term("attention_scores", op.scores(image_size), (Factor(((op.heads, 1),)),))
+    for tensor in (*op.inputs, op.output):  # heads are brought to the front and back
+        yield Term("transposed", pixels(tensor, image_size), (_channels(tensor),))
+
+
+@_work.register
+def _(op: declared.LayerNorm, image_size: tuple[int, int]) -> Iterator[Term]:
     yield Term("normalized", pixels(op.output, image_size), (_channels(op.output),))
 
 
 @_work.register
-def _(op: graph.Gate, image_size: tuple[int, int]) -> Iterator[Term]:
-    for tensor in op.inputs:
-        yield Term("elementwise", pixels(tensor, image_size), (_channels(tensor),))
-    yield Term("activation", pixels(op.output, image_size), (_channels(op.output),))
-
-
-@_work.register
-def _(op: graph.Pool, image_size: tuple[int, int]) -> Iterator[Term]:
+def _(op: declared.Pool, image_size: tuple[int, int]) -> Iterator[Term]:
     feature = "pooled" if op.kind == "max" else "depthwise_macs"  # exported averages are depthwise convolutions
-    yield Term(feature, 9 * pixels(op.output, image_size), (_channels(op.output, "depthwise"),))
+    area = math.prod(op.window) * pixels(op.output, image_size)
+    yield Term(feature, area, (_channels(op.output, "depthwise"),))
 
 
 @_work.register
-def _(op: graph.Resize, image_size: tuple[int, int]) -> Iterator[Term]:
+def _(op: declared.Resize, image_size: tuple[int, int]) -> Iterator[Term]:
     yield Term("resized", pixels(op.output, image_size), (_channels(op.output),))

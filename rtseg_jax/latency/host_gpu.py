@@ -68,8 +68,8 @@ def _adapter() -> str:
 
 def _smallest_model() -> bytes:
     """A file of one ADD of one number to itself."""
-    import flatbuffers  # noqa: PLC0415
-    from ai_edge_litert import schema_py_generated as schema  # noqa: PLC0415
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
 
     def tensor(name: str) -> Any:
         result = schema.TensorT()

@@ -113,9 +113,9 @@ def module_function(
 
     Kernels come in the precision of the computation, so that no call has to convert them.
     """
-    from rtseg_jax.export import tflite  # noqa: PLC0415  (without TensorFlow until something is converted)
-    from rtseg_jax.models.convolution import default_lowering  # noqa: PLC0415
-    from rtseg_jax.models.network import BlockModule, SegmentationNetwork  # noqa: PLC0415
+    from rtseg_jax.export import tflite
+    from rtseg_jax.models.convolution import default_lowering
+    from rtseg_jax.models.network import BlockModule, SegmentationNetwork
 
     variables = jax.tree_util.tree_map_with_path(
         lambda path, leaf: jnp.asarray(leaf, dtype if path[-1].key == "kernel" else leaf.dtype),

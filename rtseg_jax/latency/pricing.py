@@ -16,14 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from rtseg_jax.architecture import PATHS, ArchSpec, Group, Network, declare_spec
+from rtseg_jax.architecture import MIXED, ArchSpec, Group, Network, declare_spec
 from rtseg_jax.latency.features import CONTEXT_FEATURES, TILINGS, WIDTH_FEATURES, Factor, Term, block_terms, round_up
 from rtseg_jax.latency.predictor import Data, LatencyModel, Params, context_of, predict_blocks
 
 NetworkLatency = Callable[[Mapping[str, jax.Array], Mapping[str, jax.Array]], jax.Array]
-"""(kept indicators by group, weights of skip, lir and mhsa by mixed block) → milliseconds."""
-
-BOTH = (0.0, 1.0, 1.0)
+"""(kept indicators by group, weights of its choices by mixed block) → milliseconds."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,21 +99,22 @@ def network_latency(network: Network, image_size: tuple[int, int], model: Latenc
       model: fitted to a device.
 
     Returns:
-      A function, usable inside `jit` and `grad`, of (kept indicators by group name, weights of (skip, lir, mhsa) by
-      mixed block). Groups that are missing are full; mixed blocks that are missing run both operators, weights (0, 1,
-      1), as the supernet does. A path costs in proportion to its weight, skip costs nothing.
+      A function, usable inside `jit` and `grad`, of (kept indicators by group name, weights of its choices by
+      mixed block). Groups that are missing are full; mixed blocks that are missing run all
+      operators, as the supernet does. A path costs in proportion to its weight, skip costs nothing.
     """
     choices, blocks = zip(*network.walk(), strict=True)
     table = feature_table([block_terms(block, image_size) for block in blocks])
     context = np.asarray([context_of(block, image_size, model.kinds) for block in blocks], np.float32)
-    mixed = [block.name for block in network.mixed_blocks]
+    supernet = {mixed.name: mixed.weights(MIXED) for mixed in network.mixed_blocks}
     # Row of each block's weight among [1, weights of the mixed blocks one after the other].
-    rows = np.asarray([0 if c is None else 1 + 3 * mixed.index(c[0]) + PATHS.index(c[1]) for c in choices])
+    order = [(mixed.name, path) for mixed in network.mixed_blocks for path in mixed.choices]
+    rows = np.asarray([0 if choice is None else 1 + order.index(choice) for choice in choices])
 
     def latency(kept: Mapping[str, jax.Array], weights: Mapping[str, jax.Array]) -> jax.Array:
         counts = [kept.get(name, size) for name, size in zip(table.groups, table.sizes, strict=True)]
         widths = table(jnp.stack([jnp.float32(count) for count in counts]), model.arrays["tiles"])
-        given = [jnp.asarray(weights.get(name, BOTH), jnp.float32) for name in mixed]
+        given = [jnp.asarray(weights.get(name, every), jnp.float32) for name, every in supernet.items()]
         return total_latency(model.arrays, widths, jnp.asarray(context), jnp.concatenate([jnp.ones(1), *given])[rows])
 
     return latency

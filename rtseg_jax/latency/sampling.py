@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from rtseg_jax.architecture import MIXED, PATHS, ArchSpec, Block, Group, Network, NetworkSpec, declare, live_groups
+from rtseg_jax.architecture import MIXED, ArchSpec, Block, Group, Network, NetworkSpec, declare, live_groups
 from rtseg_jax.latency.subjects import Size, Subject, block_subject
 
 T = TypeVar("T")
@@ -61,7 +61,7 @@ def _places(network: Network) -> dict[str, list[Block]]:
     result: dict[str, dict[tuple[Any, ...], Block]] = {}
     for block in network.plain_blocks:
         shape = tuple(
-            (t.stride, tuple(g.size for g in t.groups)) for t in (*block.inputs, *(op.output for op in block.ops))
+            (t.extent, tuple(g.size for g in t.groups)) for t in (*block.inputs, *(op.output for op in block.ops))
         )
         result.setdefault(block.kind, {}).setdefault(shape, block)
     return {kind: list(blocks.values()) for kind, blocks in result.items()}
@@ -113,7 +113,7 @@ def _random_network(spec: NetworkSpec, network: Network, index: int, generator: 
     """One in two shrinks as a whole, as decided networks do; one in four runs both operators of its mixed blocks."""
     together = generator.uniform(0.1, 1.0) if index % 2 else None
     widths = {group.name: _width(group, generator, together) for group in network.searched_groups}
-    paths = {block.name: PATHS[generator.integers(len(PATHS))] for block in network.mixed_blocks}
+    paths = {b.name: b.choices[generator.integers(len(b.choices))] for b in network.mixed_blocks}
     return living(network, ArchSpec(spec, widths, dict.fromkeys(paths, MIXED) if index % 4 == 3 else paths))
 
 

@@ -24,14 +24,14 @@ class LatencySpec:
 
     device: str = "host_cpu"
     threads: int = 1
-    num_blocks: int = 120
-    num_networks: int = 16
-    num_unseen: int = 8
+    num_blocks: int = 1000
+    num_networks: int = 100
+    num_unseen: int = 50
     runs: int = 15
     image_size: tuple[int, int] = (512, 1024)
     seed: int = 0
     target_ms: float | None = None
-    target_fraction: float | None = 0.5
+    target_fraction: float | None = 0.3
 
     def __post_init__(self) -> None:
         for name in ("threads", "num_blocks", "num_networks", "runs"):

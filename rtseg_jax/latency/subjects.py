@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from rtseg_jax.architecture import ArchSpec, Block, Network, NetworkSpec, Tensor, declare, declare_spec
+from rtseg_jax.architecture import ArchSpec, Block, Network, NetworkSpec, declare, declare_spec
+from rtseg_jax.architecture.decided import resize_block
 
 Size = tuple[int, int]
 """Height and width of the network's input."""
@@ -44,16 +45,3 @@ class Subject:
 def block_subject(spec: NetworkSpec, block: str, widths: Mapping[str, int], image_size: Size) -> Subject:
     """A block of the supernet of `spec` at some widths."""
     return Subject(ArchSpec(spec, widths, {}), image_size, block)
-
-
-def resize_block(block: Block, widths: Mapping[str, int]) -> Block:
-    """The block with other sizes for some of its groups."""
-
-    def resized(tensor: Tensor) -> Tensor:
-        groups = tuple(dataclasses.replace(g, size=widths.get(g.name, g.size)) for g in tensor.groups)
-        return dataclasses.replace(tensor, groups=groups)
-
-    ops = (
-        dataclasses.replace(op, inputs=tuple(map(resized, op.inputs)), output=resized(op.output)) for op in block.ops
-    )
-    return dataclasses.replace(block, ops=tuple(ops))

@@ -6,72 +6,77 @@ which the compiler unrolls into a vectorized loop over pixels and channels, then
 closed form, so that it passes over the maps twice and no more.
 """
 
-from typing import Any
+import functools
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 from jax import lax
 from jaxtyping import Array, Float
 
+from rtseg_jax.architecture.operators import EPSILON
+
 MOMENTUM = 0.9
-EPSILON = 1e-5
 _UNROLLED = 8  # longest first axis of a sum
 
 Vector = Float[Array, " c"]
 Map = Float[Array, "b h w c"]
 
 
-class BatchNorm(nn.Module):
-    """Batch norm over the global batch: statistics in float32, the running variance the biased one, as in Flax.
+class Statistics(NamedTuple):
+    """Running mean and biased variance, float32."""
 
-    Attributes:
-      train: whether to normalize by the batch, and to update the running statistics by it.
-      dtype: of the result.
+    mean: Vector
+    variance: Vector
+
+
+def batch_norm(
+    x: Float[Array, "b h w c"],
+    scale: Vector,
+    shift: Vector,
+    statistics: Statistics,
+    *,
+    train: bool,
+    epsilon: float = EPSILON,
+    dtype: Any,
+) -> tuple[Float[Array, "b h w c"], Statistics]:
+    """Normalizes each channel, then scales and shifts it; returns that and the running statistics that follow.
+
+    Where `train`, it normalizes by the global batch, in float32; otherwise by the running statistics.
     """
-
-    train: bool
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        """Normalizes each channel, then scales and shifts it."""
-        channels = (x.shape[-1],)
-        mean = self.variable("batch_stats", "mean", jnp.zeros, channels, jnp.float32)
-        variance = self.variable("batch_stats", "var", jnp.ones, channels, jnp.float32)
-        scale = self.param("scale", nn.initializers.ones, channels)
-        bias = self.param("bias", nn.initializers.zeros, channels)
-        if not self.train:
-            return _normalize(x, mean.value, variance.value, scale, bias).astype(self.dtype)
-        y, batch_mean, batch_variance = normalize_by_batch(x, scale, bias)
-        if not self.is_initializing():
-            mean.value = MOMENTUM * mean.value + (1 - MOMENTUM) * batch_mean
-            variance.value = MOMENTUM * variance.value + (1 - MOMENTUM) * batch_variance
-        return y.astype(self.dtype)
+    if not train:
+        return _normalize(x, *statistics, scale, shift, epsilon).astype(dtype), statistics
+    y, mean, variance = normalize_by_batch(x, scale, shift, epsilon)
+    moved = (MOMENTUM * old + (1 - MOMENTUM) * new for old, new in zip(statistics, (mean, variance), strict=True))
+    return y.astype(dtype), Statistics(*moved)
 
 
-@jax.custom_vjp
-def normalize_by_batch(x: Map, scale: Vector, bias: Vector) -> tuple[Map, Vector, Vector]:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def normalize_by_batch(x: Map, scale: Vector, bias: Vector, epsilon: float) -> tuple[Map, Vector, Vector]:
     """(x − μ)/√(σ² + ε)·scale + bias, with μ and σ² over all pixels; these two carry no gradient."""
     pixels = x.size // x.shape[-1]
     wide = _wide(x)
     total, squares = _channel_sums(wide, wide * wide)
     mean = total / pixels
     variance = jnp.maximum(0.0, squares / pixels - mean * mean)
-    return _normalize(x, mean, variance, scale, bias).astype(x.dtype), mean, variance
+    return _normalize(x, mean, variance, scale, bias, epsilon).astype(x.dtype), mean, variance
 
 
-def _forward(x: Map, scale: Vector, bias: Vector) -> tuple[tuple[Map, Vector, Vector], tuple[Array, ...]]:
-    y, mean, variance = normalize_by_batch(x, scale, bias)
+def _forward(
+    x: Map, scale: Vector, bias: Vector, epsilon: float
+) -> tuple[tuple[Map, Vector, Vector], tuple[Array, ...]]:
+    y, mean, variance = normalize_by_batch(x, scale, bias, epsilon)
     return (y, mean, variance), (x, mean, variance, scale)
 
 
-def _backward(residuals: tuple[Array, ...], gradients: tuple[Map, Vector, Vector]) -> tuple[Map, Vector, Vector]:
+def _backward(
+    epsilon: float, residuals: tuple[Array, ...], gradients: tuple[Map, Vector, Vector]
+) -> tuple[Map, Vector, Vector]:
     """dx = scale/σ·(dy − mean(dy) − x̂·mean(dy·x̂))."""
     x, mean, variance, scale = residuals
     dy = _wide(gradients[0])
     pixels = x.size // x.shape[-1]
-    inverse = lax.rsqrt(variance + EPSILON)
+    inverse = lax.rsqrt(variance + epsilon)
     centred = _wide(x) - _per_pixel(mean)
     dbias, product = _channel_sums(dy, dy * centred)
     dscale = product * inverse
@@ -82,8 +87,8 @@ def _backward(residuals: tuple[Array, ...], gradients: tuple[Map, Vector, Vector
 normalize_by_batch.defvjp(_forward, _backward)
 
 
-def _normalize(x: Map, mean: Vector, variance: Vector, scale: Vector, bias: Vector) -> Map:
-    factor = lax.rsqrt(variance + EPSILON) * scale
+def _normalize(x: Map, mean: Vector, variance: Vector, scale: Vector, bias: Vector, epsilon: float) -> Map:
+    factor = lax.rsqrt(variance + epsilon) * scale
     return (x - _per_pixel(mean)) * _per_pixel(factor) + _per_pixel(bias)
 
 

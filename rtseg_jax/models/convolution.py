@@ -15,10 +15,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Num
 
+from rtseg_jax.architecture.extents import Padding, Pads, Size, dilated
+
 Lowering = Literal["native", "cpu", "export"]
-Padding = Literal["SAME", "VALID"]
-Size = tuple[int, ...]
-Pads = tuple[tuple[int, int], ...]
 
 _NHWC = ("NHWC", "HWIO", "NHWC")
 
@@ -34,38 +33,55 @@ def conv2d(
     *,
     stride: int = 1,
     padding: Padding = "SAME",
+    dilation: int = 1,
     lowering: Lowering,
 ) -> Float[Array, "b h2 w2 o"]:
     """Full convolution; grouped where the kernel has fewer input channels (`i`) than `x` (`c`)."""
     groups = x.shape[-1] // kernel.shape[2]
-    if lowering != "cpu" or groups > 1:
-        return _native(x, kernel, stride, padding, groups)
-    if kernel.shape[:2] == (1, 1):
+    if lowering == "cpu" and groups == 1 and kernel.shape[:2] == (1, 1) and not _borders(padding):
         return _pointwise(x[:, ::stride, ::stride], kernel)
-    return _native(x, kernel, stride, padding, groups)
+    return _native(x, kernel, stride, padding, groups, dilation)
 
 
 def depthwise_conv2d(
-    x: Float[Array, "b h w c"], kernel: Float[Array, "kh kw 1 o"], *, stride: int = 1, lowering: Lowering
+    x: Float[Array, "b h w c"],
+    kernel: Float[Array, "kh kw 1 o"],
+    *,
+    stride: int = 1,
+    padding: Padding = "SAME",
+    dilation: int = 1,
+    lowering: Lowering,
 ) -> Float[Array, "b h2 w2 o"]:
-    """Depthwise convolution, `SAME`; output channel `i·m + j` is filter `j` of input channel `i` (`m = o / c`)."""
+    """Depthwise convolution; output channel `i·m + j` is filter `j` of input channel `i` (`m = o / c`)."""
     if lowering != "cpu":
-        return _native(x, kernel, stride, "SAME", x.shape[-1])
+        return _native(x, kernel, stride, padding, x.shape[-1], dilation)
     multiplier = kernel.shape[-1] // x.shape[-1]
-    return _shifted(jnp.repeat(x, multiplier, axis=-1) if multiplier > 1 else x, kernel, stride)
+    pads = explicit_pads(spatial(x), dilated(window_of(kernel), dilation), (stride, stride), padding)
+    return _shifted(jnp.repeat(x, multiplier, axis=-1) if multiplier > 1 else x, kernel, stride, pads, dilation)
 
 
 def conv_transpose2d(
-    x: Float[Array, "b h w c"], kernel: Float[Array, "p p c o"], *, stride: int, lowering: Lowering
+    x: Float[Array, "b h w c"], kernel: Float[Array, "kh kw c o"], *, stride: int, lowering: Lowering
 ) -> Float[Array, "b h2 w2 o"]:
-    """Transposed convolution of non-overlapping patches: every pixel becomes a `stride × stride` patch.
+    """Transposed convolution, all of it: what overlapping patches stick out by is for `transpose_margin` to cut.
 
     As in `lax`, the kernel is placed turned round: its last tap makes the first pixel of the patch.
     """
-    if kernel.shape[:2] != (stride, stride):
-        raise ValueError(f"conv_transpose2d needs a {stride}×{stride} kernel at stride {stride}, got {kernel.shape}")
-    if lowering != "cpu":
-        return lax.conv_transpose(x, kernel, (stride, stride), "VALID", dimension_numbers=_NHWC)
+    if min(kernel.shape[:2]) < stride:
+        raise ValueError(f"conv_transpose2d needs a kernel of {stride}×{stride} at least, got {kernel.shape}")
+    if lowering == "cpu" and kernel.shape[:2] == (stride, stride):
+        return _patches(x, kernel, stride)
+    # With less padding than all of it, the converter writes a layer that is shifted by a pixel.
+    return lax.conv_transpose(x, kernel, (stride, stride), "VALID", dimension_numbers=_NHWC)
+
+
+def transpose_margin(kernel: Size, stride: int) -> Size:
+    """Rows and columns that PyTorch's padding cuts off in front, to end at `stride` times the size."""
+    return ((kernel[0] - stride + 1) // 2, (kernel[1] - stride + 1) // 2)
+
+
+def _patches(x: Array, kernel: Array, stride: int) -> Array:
+    """Every pixel becomes a patch that overlaps no other."""
     b, h, w, c = x.shape
     # `lax` places a kernel turned round: its last tap is the patch's first pixel.
     flat = kernel[::-1, ::-1].transpose(2, 0, 1, 3).reshape(1, 1, c, -1)
@@ -73,10 +89,20 @@ def conv_transpose2d(
     return patches.reshape(b, h * stride, w * stride, -1)
 
 
-def _native(x: Array, kernel: Array, stride: int, padding: Padding, groups: int) -> Array:
+def _native(x: Array, kernel: Array, stride: int, padding: Padding, groups: int, dilation: int = 1) -> Array:
     return lax.conv_general_dilated(
-        x, kernel, (stride, stride), padding, dimension_numbers=_NHWC, feature_group_count=groups
+        x,
+        kernel,
+        (stride, stride),
+        padding,
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=_NHWC,
+        feature_group_count=groups,
     )
+
+
+def _borders(padding: Padding) -> bool:
+    return not isinstance(padding, str) and any(map(any, padding))
 
 
 @jax.custom_vjp
@@ -100,33 +126,34 @@ def _pointwise_bwd(residuals: tuple[Array, Array], dy: Array) -> tuple[Array, Ar
 _pointwise.defvjp(_pointwise_fwd, _pointwise_bwd)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _shifted(x: Array, kernel: Array, stride: int) -> Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _shifted(x: Array, kernel: Array, stride: int, pads: Pads, dilation: int) -> Array:
     """Depthwise convolution as a sum of shifted pictures, one multiply-add per tap, which XLA fuses into one loop."""
-    pads = same_pads(x.shape[1:3], kernel.shape[:2], stride)
-    return _correlate(pad(x, pads), kernel, stride).astype(x.dtype)
+    return _correlate(pad(x, pads), kernel, stride, dilation).astype(x.dtype)
 
 
-def _shifted_fwd(x: Array, kernel: Array, stride: int) -> tuple[Array, tuple[Array, Array]]:
-    return _shifted(x, kernel, stride), (x, kernel)
+def _shifted_fwd(x: Array, kernel: Array, stride: int, pads: Pads, dilation: int) -> tuple[Array, tuple[Array, Array]]:
+    return _shifted(x, kernel, stride, pads, dilation), (x, kernel)
 
 
-def _shifted_bwd(stride: int, residuals: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
+def _shifted_bwd(
+    stride: int, pads: Pads, dilation: int, residuals: tuple[Array, Array], dy: Array
+) -> tuple[Array, Array]:
     x, kernel = residuals
     # The same sum of shifts with the kernel turned round, over `dy` with zeros between its pixels at stride 2.
-    pads = gradient_pads(x.shape[1:3], dy.shape[1:3], kernel.shape[:2], stride)
-    dx = _correlate(pad(dy, pads, stride - 1), kernel[::-1, ::-1], 1).astype(x.dtype)
-    return dx, _shifted_kernel_gradient(x, kernel, dy, stride)
+    back = gradient_pads(spatial(x), spatial(dy), dilated(window_of(kernel), dilation), (stride, stride), pads)
+    dx = _correlate(pad(dy, back, (stride, stride)), kernel[::-1, ::-1], 1, dilation).astype(x.dtype)
+    return dx, _shifted_kernel_gradient(x, kernel, dy, stride, pads, dilation)
 
 
 _shifted.defvjp(_shifted_fwd, _shifted_bwd)
 
 
-def _shifted_kernel_gradient(x: Array, kernel: Array, dy: Array, stride: int) -> Array:
+def _shifted_kernel_gradient(x: Array, kernel: Array, dy: Array, stride: int, pads: Pads, dilation: int) -> Array:
     # Fused into a sum over every pixel, the nine products run on one thread without vector instructions. One loop over
     # the batch computes all nine with both, and the barrier keeps XLA from joining it with the plain sum that follows.
-    padded = pad(x, same_pads(x.shape[1:3], kernel.shape[:2], stride)).astype(jnp.float32)
-    views = taps(lax.optimization_barrier(padded), kernel.shape[:2], dy.shape[1:3], stride)
+    padded = pad(x, pads).astype(jnp.float32)
+    views = taps(lax.optimization_barrier(padded), window_of(kernel), spatial(dy), (stride, stride), dilation)
     products = [view * dy.astype(jnp.float32) for view in views]
     zeros = [jnp.zeros((), jnp.float32)] * len(products)
     maps = lax.reduce(products, zeros, lambda a, b: [jnp.add(u, v) for u, v in zip(a, b, strict=True)], (0,))
@@ -134,39 +161,56 @@ def _shifted_kernel_gradient(x: Array, kernel: Array, dy: Array, stride: int) ->
     return jnp.stack(sums).reshape(kernel.shape).astype(kernel.dtype)
 
 
-def _correlate(padded: Array, kernel: Array, stride: int) -> Array:
+def _correlate(padded: Array, kernel: Array, stride: int, dilation: int) -> Array:
     """Σ over taps of shifted picture × weight, in float32; `padded` already carries its border."""
     weights = kernel.reshape(-1, kernel.shape[-1]).astype(jnp.float32)
-    size = tuple((n - k) // stride + 1 for n, k in zip(padded.shape[1:3], kernel.shape[:2], strict=True))
-    views = taps(padded, kernel.shape[:2], size, stride)
+    window = dilated(window_of(kernel), dilation)
+    height, width = ((n - k) // stride + 1 for n, k in zip(spatial(padded), window, strict=True))
+    views = taps(padded, window_of(kernel), (height, width), (stride, stride), dilation)
     terms = [view.astype(jnp.float32) * w[None, None, None] for view, w in zip(views, weights, strict=True)]
     return functools.reduce(jnp.add, terms)
 
 
-def same_pads(size: Size, kernel: Size, stride: int) -> Pads:
-    """`SAME` padding (before, after) for height and width: at stride 2 an even size gets more after than before."""
-    return tuple(lax.padtype_to_pads(size, kernel, (stride, stride), "SAME"))
+def spatial(x: Num[Array, "b h w c"]) -> Size:
+    """Height and width of pictures."""
+    return (x.shape[1], x.shape[2])
 
 
-def gradient_pads(size: Size, out: Size, kernel: Size, stride: int) -> Pads:
+def window_of(kernel: Num[Array, "kh kw i o"]) -> Size:
+    """Height and width of a kernel."""
+    return (kernel.shape[0], kernel.shape[1])
+
+
+def explicit_pads(size: Size, window: Size, stride: Size, padding: Padding) -> Pads:
+    """(before, after) of height and width; `SAME` at stride 2 puts more after than before an even size."""
+    if not isinstance(padding, str):
+        return padding
+    (top, left) = lax.padtype_to_pads(size, window, stride, padding)
+    return (top, left)
+
+
+def gradient_pads(size: Size, out: Size, window: Size, stride: Size, pads: Pads) -> Pads:
     """Padding of the output's gradient, spread by `stride`, under which stride 1 leads back to the input's `size`."""
-    pads = []
-    for n, m, k, (low, _) in zip(size, out, kernel, same_pads(size, kernel, stride), strict=True):
+    result = []
+    for n, m, k, step, (low, _) in zip(size, out, window, stride, pads, strict=True):
         before = k - 1 - low
-        pads.append((before, n + k - 1 - before - ((m - 1) * stride + 1)))
-    return tuple(pads)
+        result.append((before, n + k - 1 - before - ((m - 1) * step + 1)))
+    (top, left) = result
+    return (top, left)
 
 
-def pad(x: Num[Array, "b h w c"], pads: Pads, interior: int = 0, fill: float | int = 0) -> Num[Array, "b h2 w2 c"]:
-    """Put a border of `fill` around pictures, and `interior` pixels of it between theirs."""
-    config = [(0, 0, 0), *((before, after, interior) for before, after in pads), (0, 0, 0)]
+def pad(x: Num[Array, "b h w c"], pads: Pads, spread: Size = (1, 1), fill: float | int = 0) -> Num[Array, "b h2 w2 c"]:
+    """Puts a border of `fill` around pictures, and pixels of it between theirs, so that they lie `spread` apart."""
+    config = [(0, 0, 0), *((*ends, step - 1) for ends, step in zip(pads, spread, strict=True)), (0, 0, 0)]
     return lax.pad(x, jnp.array(fill, x.dtype), config)
 
 
-def taps(padded: Num[Array, "b h w c"], kernel: Size, size: Size, stride: int) -> Iterator[Num[Array, "b h2 w2 c"]]:
+def taps(
+    padded: Num[Array, "b h w c"], kernel: Size, size: Size, stride: Size, dilation: int = 1
+) -> Iterator[Num[Array, "b h2 w2 c"]]:
     """The picture as each position of the kernel sees it, row by row, `size` pixels each."""
     b, _, _, c = padded.shape
-    for i in range(kernel[0]):
-        for j in range(kernel[1]):
-            end = (i + (size[0] - 1) * stride + 1, j + (size[1] - 1) * stride + 1)
-            yield lax.slice(padded, (0, i, j, 0), (b, *end, c), (1, stride, stride, 1))
+    for i in range(0, kernel[0] * dilation, dilation):
+        for j in range(0, kernel[1] * dilation, dilation):
+            end = (i + (size[0] - 1) * stride[0] + 1, j + (size[1] - 1) * stride[1] + 1)
+            yield lax.slice(padded, (0, i, j, 0), (b, *end, c), (1, *stride, 1))

@@ -8,45 +8,52 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rtseg_jax.architecture import Network
+from rtseg_jax.architecture.graph import Op, Role, Weight
 from rtseg_jax.models.network import SegmentationNetwork
+from rtseg_jax.models.variables import Path, network_tree
 
 Variables = dict[str, Any]
+
+CONSTANTS: Mapping[Role, float] = {
+    "bias": 0.0,
+    "scale": 1.0,
+    "shift": 0.0,
+    "slope": 0.25,  # as PyTorch starts it
+    "mean": 0.0,
+    "variance": 1.0,
+}
 
 
 def variable_shapes(model: SegmentationNetwork) -> Variables:
     """Shapes and dtypes of a network's variables, auxiliary heads included."""
-    image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
-    return dict(jax.eval_shape(lambda x: model.init(jax.random.key(0), x, auxiliary=True), image))
+    return network_tree(model.network, lambda _, weight: jax.ShapeDtypeStruct(weight.shape, jnp.float32))
 
 
 def initial_variables(model: SegmentationNetwork, seed: int) -> Variables:
     """Kernels normal with variance 2 / fan-in (He et al. 2015) before batch norm and 1 / fan-in elsewhere.
 
-    Scales and variances are 1, shifts and means 0. Each array depends on the seed and its own name only.
+    Scales and variances are 1, shifts and means 0, slopes 1/4. Each array depends on the seed and its own name only.
     """
-    shapes = variable_shapes(model)
-    with_norm = {path[:-1] for path, _ in _leaves(shapes["batch_stats"])}
+    normalized = _normalized_kernels(model.network)
 
-    def draw(path: tuple[str, ...], shape: tuple[int, ...]) -> np.ndarray:
-        if path[-1] in ("scale", "var"):
-            return np.ones(shape, np.float32)
-        if path[-1] != "kernel":
-            return np.zeros(shape, np.float32)
-        gain = 2.0 if (*path[:-1], "norm") in with_norm else 1.0
+    def draw(path: Path, weight: Weight) -> np.ndarray:
+        if weight.role != "kernel":
+            return np.full(weight.shape, CONSTANTS[weight.role], np.float32)
+        gain = 2.0 if path in normalized else 1.0
         generator = np.random.default_rng([seed, zlib.crc32("/".join(path).encode())])
-        deviation = np.float32(np.sqrt(gain / np.prod(shape[:-1])))
-        return generator.standard_normal(shape, np.float32) * deviation
+        deviation = np.float32(np.sqrt(gain / np.prod(weight.shape[:-1])))
+        return generator.standard_normal(weight.shape, np.float32) * deviation
 
-    return {name: _map(tree, draw) for name, tree in shapes.items()}
-
-
-def _leaves(tree: Any, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
-    if not isinstance(tree, Mapping):
-        return [(path, tree)]
-    return [leaf for name, value in tree.items() for leaf in _leaves(value, (*path, name))]
+    return network_tree(model.network, draw)
 
 
-def _map(tree: Any, draw: Any, path: tuple[str, ...] = ()) -> Any:
-    if isinstance(tree, Mapping):
-        return {name: _map(value, draw, (*path, name)) for name, value in tree.items()}
-    return draw(path, tree.shape)
+def _normalized_kernels(network: Network) -> set[Path]:
+    """Kernels of operators that end in a norm."""
+
+    def names(op: Op) -> dict[Role, Path]:
+        return {weight.role: weight.name for weight in op.weights}
+
+    blocks = (*network.plain_blocks, *network.auxiliary)
+    found = [(block.name, names(op)) for block in blocks for op in block.ops]
+    return {(block, *roles["kernel"]) for block, roles in found if {"kernel", "scale"} <= roles.keys()}

@@ -1,5 +1,6 @@
 """Networks as Flax modules: supernet, searched network and baseline are one interpreter of three declarations."""
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypedDict
 
@@ -9,9 +10,11 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from rtseg_jax import architecture as declaration
-from rtseg_jax.architecture import Block, Mixed, graph
+from rtseg_jax.architecture import Block, Mixed, operators
+from rtseg_jax.architecture.graph import Weight
 from rtseg_jax.models.convolution import Lowering
 from rtseg_jax.models.operators import Context, Map, apply_op
+from rtseg_jax.models.variables import Path, collection, lookup, nested
 
 
 class Architecture(NamedTuple):
@@ -19,11 +22,11 @@ class Architecture(NamedTuple):
 
     Attributes:
       masks: 0/1 per indicator, by group name.
-      paths: weights of (skip, lir, mhsa), by mixed block; one-hot when sampled.
+      paths: weights of its choices, by mixed block; one-hot when sampled.
     """
 
     masks: Mapping[str, Float[Array, " g"]]
-    paths: Mapping[str, Float[Array, " 3"]]
+    paths: Mapping[str, Float[Array, " _"]]
 
 
 class Outputs(TypedDict):
@@ -43,14 +46,50 @@ class BlockModule(nn.Module):
     @nn.compact
     def __call__(self, inputs: list[Map], masks: Mapping[str, jax.Array] | None, *, train: bool) -> Map:
         """Runs the operators; `inputs` in the order of `block.inputs`."""
-        context = Context(masks, train, self.dtype, self.lowering)
+        arrays = self._arrays()
+        moved: dict[Weight, jax.Array] = {}
+        context = Context(masks, train, self.dtype, self.lowering, lambda w: arrays[w.name], moved.__setitem__)
         values = dict(zip(self.block.inputs, inputs, strict=True))
         for op in self.block.ops:
             read = [values[tensor] for tensor in op.inputs]
-            if isinstance(op, graph.Resize) and op.output == self.block.output:
+            if isinstance(op, operators.Resize) and op.output == self.block.output:
                 read[0] = read[0].astype(jnp.float32)  # a head's logits: what is interpolated next is compared
-            values[op.output] = apply_op(op, read, context)
+            with jax.named_scope(op.name) if op.weights else contextlib.nullcontext():
+                values[op.output] = apply_op(op, read, context)
+        if not self.is_initializing():
+            self._move(moved)
         return values[self.block.output]
+
+    def _arrays(self) -> dict[Path, jax.Array]:
+        """Every array of the block by name; what belongs to an operator is one tree of Flax."""
+        arrays: dict[Path, jax.Array] = {}
+        for (kind, top), weights in self._by_operator().items():
+
+            def fresh(weights: list[Weight] = weights) -> Any:
+                # Shapes alone count here: `initialization.initial_variables` draws the weights.
+                fills = ((w.name[1:], jnp.full(w.shape, float(w.role in ("scale", "variance")))) for w in weights)
+                return nested(fills)
+
+            if kind == "params":
+                tree = self.param(top, lambda _, fresh=fresh: fresh())
+            else:
+                tree = self.variable(kind, top, fresh).value
+            arrays |= {weight.name: lookup(tree, weight.name[1:]) for weight in weights}
+        return arrays
+
+    def _by_operator(self) -> dict[tuple[str, str], list[Weight]]:
+        result: dict[tuple[str, str], list[Weight]] = {}
+        for name, weight in self.block.weights.items():
+            result.setdefault((collection(weight), name[0]), []).append(weight)
+        return result
+
+    def _move(self, moved: Mapping[Weight, jax.Array]) -> None:
+        """Keeps new running statistics."""
+        trees: dict[str, list[tuple[Path, jax.Array]]] = {}
+        for weight, value in moved.items():
+            trees.setdefault(weight.name[0], []).append((weight.name[1:], value))
+        for top, leaves in trees.items():
+            self.put_variable("batch_stats", top, nested(leaves))
 
 
 class SegmentationNetwork(nn.Module):
@@ -100,8 +139,8 @@ class SegmentationNetwork(nn.Module):
         logits = values[self.network.blocks[-1].output]  # type: ignore[union-attr]
         return Outputs(logits=logits.astype(jnp.float32), auxiliary=tuple(head.astype(jnp.float32) for head in heads))
 
-    def _mix(self, skip: Map, outputs: list[Map], weights: Float[Array, " 3"] | None) -> Map:
-        """Equation 7: h_s·skip + h_l·LIR + h_m·MHSA; without weights the average of the two operators."""
+    def _mix(self, skip: Map, outputs: list[Map], weights: Float[Array, " _"] | None) -> Map:
+        """Equation 7: h_s·skip + h_l·LIR + h_m·MHSA, …; without weights the average of the operators."""
         if weights is None:
             return sum(outputs[1:], outputs[0]) / len(outputs)
         cast = weights.astype(self.dtype)

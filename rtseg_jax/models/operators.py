@@ -1,29 +1,37 @@
-"""What every declared operator computes: one function per operator type."""
+"""What every declared operator computes: one function per operator type.
+
+Kernels arrive masked: a channel that is removed is removed where channels are mixed, which an operator's weights say.
+Multiplying a kernel's input channels by 0/1 gives what multiplying the feature map gives, values and gradients, at no
+cost in pixels; what the paper draws as a layer behind each convolution (DWBC) becomes a factor of the next kernel.
+"""
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from rtseg_jax.architecture import graph
-from rtseg_jax.architecture.graph import Op, Tensor
-from rtseg_jax.models.convolution import Lowering
-from rtseg_jax.models.layers import (
-    ConvLayer,
-    ConvTransposeLayer,
+from rtseg_jax.architecture import operators
+from rtseg_jax.architecture.graph import Group, Groups, Op, Role, Weight
+from rtseg_jax.models.activations import activate
+from rtseg_jax.models.attention import (
     Mask,
-    MaskedLayerNorm,
-    activate,
     attention,
-    batch_norm,
+    channel_mean,
+    layer_norm,
+    linear_attention,
+    per_pixel,
+    unit_norm,
 )
-from rtseg_jax.models.pooling import avg_pool_3x3_s2, max_pool_3x3_s2
-from rtseg_jax.models.resize import resize_bilinear
+from rtseg_jax.models.batch_norm import Statistics, batch_norm
+from rtseg_jax.models.convolution import Lowering, conv2d, conv_transpose2d, depthwise_conv2d, spatial, transpose_margin
+from rtseg_jax.models.pooling import adaptive_average_pool, average_pool, max_pool
+from rtseg_jax.models.resize import resize
 
 Masks = Mapping[str, Float[Array, " _"]] | None
 Map = Float[Array, "b _ _ _"]  # the maps of one operator differ in size and channels
@@ -31,23 +39,55 @@ Map = Float[Array, "b _ _ _"]  # the maps of one operator differ in size and cha
 
 @dataclasses.dataclass(frozen=True)
 class Context:
-    """What operators share: masks by group name (None: nothing is masked), mode, compute dtype, lowering."""
+    """What operators share.
+
+    Attributes:
+      masks: by group name; None: nothing is masked.
+      train: whether batch statistics and dropout are those of training.
+      dtype: of the computation.
+      lowering: see `models.convolution`.
+      load: the array of a weight.
+      store: takes a new value of a running statistic.
+    """
 
     masks: Masks
     train: bool
     dtype: Any
     lowering: Lowering
+    load: Callable[[Weight], jax.Array]
+    store: Callable[[Weight, jax.Array], None]
 
-    def mask(self, tensor: Tensor) -> Mask:
-        """Mask of a tensor's channels, in their order."""
-        if self.masks is None or not any(group.name in self.masks for group in tensor.groups):
+    def mask(self, groups: Groups) -> Mask:
+        """Mask of channels in the order of their groups."""
+        if self.masks is None or not any(group.name in self.masks for group in groups):
             return None
-        return jnp.concatenate([self._group_mask(group) for group in tensor.groups])
+        return jnp.concatenate([self._group_mask(group) for group in groups])
 
-    def _group_mask(self, group: graph.Group) -> jax.Array:
+    def weights(self, op: Op) -> dict[Role, jax.Array]:
+        """The arrays of an operator by what they do; kernels are masked."""
+        return {weight.role: self._masked(weight) for weight in op.weights}
+
+    def norm(self, op: operators.Conv | operators.ConvTranspose | operators.BatchNorm, x: Map) -> Map:
+        """Batch norm with an operator's weights."""
+        found = {weight.role: weight for weight in op.weights}
+        old = Statistics(self.load(found["mean"]), self.load(found["variance"]))
+        scale, shift = self.load(found["scale"]), self.load(found["shift"])
+        y, new = batch_norm(x, scale, shift, old, train=self.train, epsilon=op.epsilon, dtype=self.dtype)
+        if self.train:
+            self.store(found["mean"], new.mean)
+            self.store(found["variance"], new.variance)
+        return y
+
+    def _masked(self, weight: Weight) -> jax.Array:
+        value = self.load(weight)
+        axis = weight.contracted
+        mask = None if axis is None else self.mask(weight.axes[axis])  # type: ignore[arg-type]
+        return value if mask is None else value * jnp.expand_dims(mask, [n for n in range(value.ndim) if n != axis])
+
+    def _group_mask(self, group: Group) -> jax.Array:
         assert self.masks is not None
         mask = self.masks.get(group.name, jnp.ones(group.size))
-        return jnp.repeat(mask, group.unit, total_repeat_length=group.size * group.unit)
+        return jnp.repeat(mask, group.unit, total_repeat_length=group.channels)
 
 
 @functools.singledispatch
@@ -57,68 +97,154 @@ def apply_op(op: Op, inputs: list[Map], context: Context) -> Map:
 
 
 @apply_op.register
-def _(op: graph.Conv, inputs: list[Map], context: Context) -> Map:
-    layer = ConvLayer(op, context.dtype, context.lowering, name=op.name)
-    return layer(inputs[0], context.mask(op.inputs[0]), train=context.train)
+def _(op: operators.Conv, inputs: list[Map], context: Context) -> Map:
+    weights = context.weights(op)
+    convolve = depthwise_conv2d if op.depthwise else conv2d
+    settings: dict[str, Any] = {"stride": op.stride, "padding": op.padding, "dilation": op.dilation}
+    x = convolve(inputs[0], weights["kernel"].astype(context.dtype), **settings, lowering=context.lowering)
+    x = _add_bias(x, weights)
+    x = context.norm(op, x) if op.norm else x
+    return activate(x, op.activation, weights.get("slope"))
 
 
 @apply_op.register
-def _(op: graph.ConvTranspose, inputs: list[Map], context: Context) -> Map:
-    layer = ConvTransposeLayer(op, context.dtype, context.lowering, name=op.name)
-    return layer(inputs[0], context.mask(op.inputs[0]), spatial(inputs[1]), train=context.train)
+def _(op: operators.ConvTranspose, inputs: list[Map], context: Context) -> Map:
+    weights = context.weights(op)
+    kernel = weights["kernel"].astype(context.dtype)
+    height, width = spatial(inputs[1]) if len(inputs) > 1 else (op.stride * side for side in spatial(inputs[0]))
+    top, left = transpose_margin(op.kernel, op.stride)
+    window = (slice(None), slice(top, top + height), slice(left, left + width))
+    x = _add_bias(conv_transpose2d(inputs[0], kernel, stride=op.stride, lowering=context.lowering), weights)
+    if context.train:
+        x = x[window]
+    x = context.norm(op, x) if op.norm else x
+    x = activate(x, op.activation, weights.get("slope"))
+    # In inference the same numbers, in the order in which a converter folds the norm into the convolution.
+    return x if context.train else x[window]
 
 
 @apply_op.register
-def _(op: graph.BatchNorm, inputs: list[Map], context: Context) -> Map:
-    return batch_norm(op.name, context.train, context.dtype)(inputs[0])
+def _(op: operators.BatchNorm, inputs: list[Map], context: Context) -> Map:
+    return activate(context.norm(op, inputs[0]), op.activation, context.weights(op).get("slope"))
 
 
 @apply_op.register
-def _(op: graph.LayerNorm, inputs: list[Map], context: Context) -> Map:
-    return MaskedLayerNorm(context.dtype, context.lowering, name=op.name)(inputs[0], context.mask(op.inputs[0]))
+def _(op: operators.LayerNorm, inputs: list[Map], context: Context) -> Map:
+    weights, mask = context.weights(op), context.mask(op.output.groups)
+    settings: dict[str, Any] = {"epsilon": op.epsilon, "dtype": context.dtype, "lowering": context.lowering}
+    return layer_norm(inputs[0], weights["scale"], weights["shift"], mask, **settings)
 
 
 @apply_op.register
-def _(op: graph.Attention, inputs: list[Map], context: Context) -> Map:
-    return attention(inputs[0], inputs[1], inputs[2], heads=op.output.groups[0].size)
+def _(op: operators.UnitNorm, inputs: list[Map], context: Context) -> Map:
+    return unit_norm(inputs[0], context.mask(op.output.groups), epsilon=op.epsilon, lowering=context.lowering)
 
 
 @apply_op.register
-def _(op: graph.Add, inputs: list[Map], context: Context) -> Map:
-    return activate(functools.reduce(jnp.add, inputs), op.activation)
+def _(op: operators.Attention, inputs: list[Map], context: Context) -> Map:
+    return attention(inputs[0], inputs[1], inputs[2], op.heads.size, op.scale)
 
 
 @apply_op.register
-def _(op: graph.Gate, inputs: list[Map], context: Context) -> Map:
-    return inputs[0] * nn.sigmoid(inputs[1])
+def _(op: operators.LinearAttention, inputs: list[Map], context: Context) -> Map:
+    return linear_attention(inputs[0], inputs[1], inputs[2], context.mask(op.inputs[1].groups))
 
 
 @apply_op.register
-def _(op: graph.Concat, inputs: list[Map], context: Context) -> Map:
+def _(op: operators.Add, inputs: list[Map], context: Context) -> Map:
+    return activate(functools.reduce(jnp.add, inputs), op.activation, context.weights(op).get("slope"))
+
+
+@apply_op.register
+def _(op: operators.Activate, inputs: list[Map], context: Context) -> Map:
+    return activate(inputs[0], op.activation, context.weights(op).get("slope"))
+
+
+@apply_op.register
+def _(op: operators.Gate, inputs: list[Map], context: Context) -> Map:
+    gate = activate(inputs[1], op.activation)
+    return inputs[0] * (1 - gate if op.complement else gate)
+
+
+@apply_op.register
+def _(op: operators.Concat, inputs: list[Map], context: Context) -> Map:
     return jnp.concatenate(inputs, axis=-1)
 
 
 @apply_op.register
-def _(op: graph.Resize, inputs: list[Map], context: Context) -> Map:
-    return resize_bilinear(inputs[0], spatial(inputs[1]), lowering=context.lowering)
+def _(op: operators.Split, inputs: list[Map], context: Context) -> Map:
+    assert op.first is not None
+    start = sum(group.channels for group in op.inputs[0].groups[: op.first])
+    return inputs[0][..., start : start + op.output.channels]
 
 
 @apply_op.register
-def _(op: graph.Pool, inputs: list[Map], context: Context) -> Map:
-    pool = max_pool_3x3_s2 if op.kind == "max" else avg_pool_3x3_s2
-    return pool(inputs[0], lowering=context.lowering)
+def _(op: operators.Shuffle, inputs: list[Map], context: Context) -> Map:
+    (x,) = inputs
+    order = np.arange(x.shape[-1]).reshape(op.parts, -1).T.reshape(-1)
+    if context.lowering == "export":  # phones refuse the reshape to rank 5 and the gather
+        return conv2d(x, jnp.eye(x.shape[-1], dtype=x.dtype)[:, order][None, None], lowering=context.lowering)
+    return x[..., order]
 
 
 @apply_op.register
-def _(op: graph.GlobalMean, inputs: list[Map], context: Context) -> Map:
+def _(op: operators.PadChannels, inputs: list[Map], context: Context) -> Map:
+    missing = op.output.channels - inputs[0].shape[-1]
+    return jnp.pad(inputs[0], ((0, 0), (0, 0), (0, 0), (0, missing)))
+
+
+@apply_op.register
+def _(op: operators.Resize, inputs: list[Map], context: Context) -> Map:
+    size = spatial(inputs[1]) if len(inputs) > 1 else op.output.extent.step(spatial(inputs[0]))
+    settings: dict[str, Any] = {"method": op.method, "align_corners": op.align_corners}
+    return resize(inputs[0], size, **settings, lowering=context.lowering)
+
+
+@apply_op.register
+def _(op: operators.Pool, inputs: list[Map], context: Context) -> Map:
+    settings: dict[str, Any] = {"window": op.window, "stride": op.stride, "padding": op.padding}
+    if op.kind == "max":
+        return max_pool(inputs[0], **settings, lowering=context.lowering)
+    return average_pool(inputs[0], **settings, count_padding=op.count_padding, lowering=context.lowering)
+
+
+@apply_op.register
+def _(op: operators.AdaptivePool, inputs: list[Map], context: Context) -> Map:
+    bins = op.output.extent.step(spatial(inputs[0]))
+    return adaptive_average_pool(inputs[0], bins, lowering=context.lowering)
+
+
+@apply_op.register
+def _(op: operators.GlobalMean, inputs: list[Map], context: Context) -> Map:
     return inputs[0].mean((1, 2), keepdims=True)
 
 
 @apply_op.register
-def _(op: graph.Dropout, inputs: list[Map], context: Context) -> Map:
-    return nn.Dropout(op.rate, deterministic=not context.train)(inputs[0])
+def _(op: operators.Unpool, inputs: list[Map], context: Context) -> Map:
+    x, before, pooled = inputs
+    size, lowering = spatial(before), context.lowering
+    highest, spread = (resize(small, size, method="nearest", lowering=lowering) for small in (pooled, x))
+    return jnp.where(before == highest, spread, 0)
 
 
-def spatial(x: Map) -> tuple[int, int]:
-    """Height and width of a feature map."""
-    return (x.shape[1], x.shape[2])
+@apply_op.register
+def _(op: operators.ChannelReduce, inputs: list[Map], context: Context) -> Map:
+    (x,), mask = inputs, context.mask(op.inputs[0].groups)
+    if op.kind == "max":
+        x = x if mask is None else jnp.where(per_pixel(mask) > 0, x, -jnp.inf)
+        return x.max(-1, keepdims=True)
+    number = x.shape[-1]
+    if mask is not None:
+        x, kept = x * per_pixel(mask).astype(x.dtype), mask.sum().astype(x.dtype)
+        return channel_mean(x, context.lowering) * (number if op.kind == "sum" else number / kept)
+    return channel_mean(x, context.lowering) * (number if op.kind == "sum" else 1)
+
+
+@apply_op.register
+def _(op: operators.Dropout, inputs: list[Map], context: Context) -> Map:
+    axes = (1, 2) if op.maps else ()
+    return nn.Dropout(op.rate, broadcast_dims=axes, deterministic=not context.train)(inputs[0])
+
+
+def _add_bias(x: Map, weights: Mapping[Role, jax.Array]) -> Map:
+    return x + per_pixel(weights["bias"].astype(x.dtype)) if "bias" in weights else x

@@ -1,6 +1,6 @@
 """The trainable architecture, and samples of it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from rtseg_jax.architecture import PATHS, Group, Network, graph
+from rtseg_jax.architecture import Group, Network
+from rtseg_jax.architecture.graph import Op
 from rtseg_jax.models import Architecture
+from rtseg_jax.models.variables import lookup
 from rtseg_jax.search.estimators import binarize, sample_path
 
 INITIAL_INDICATOR = 1.0
@@ -21,11 +23,11 @@ class ArchParams(NamedTuple):
 
     Attributes:
       widths: indicators, by group.
-      paths: logits of (skip, lir, mhsa), by mixed block.
+      paths: logits of its choices, by mixed block.
     """
 
     widths: Mapping[str, Float[Array, " g"]]
-    paths: Mapping[str, Float[Array, " 3"]]
+    paths: Mapping[str, Float[Array, " _"]]
 
 
 def initialize(network: Network, params: Mapping[str, Any], seed: int) -> ArchParams:
@@ -35,33 +37,39 @@ def initialize(network: Network, params: Mapping[str, Any], seed: int) -> ArchPa
     norm (ours); equals are told apart by a seeded permutation.
     """
     rng = np.random.default_rng(seed)
-    importance = _importance(network, params)
+    values = importance(network, params)
     widths = {}
     for group in network.searched_groups:
-        order = np.lexsort((rng.permutation(group.size), importance[group.name]))
+        order = np.lexsort((rng.permutation(group.size), values[group.name]))
         offsets = np.linspace(-INITIAL_SPREAD, INITIAL_SPREAD, group.size)
         indicators = np.empty(group.size, np.float32)
         indicators[order] = INITIAL_INDICATOR + offsets
         widths[group.name] = jnp.asarray(indicators)
-    return ArchParams(widths, {mixed.name: jnp.zeros(len(PATHS)) for mixed in network.mixed_blocks})
+    return ArchParams(widths, {mixed.name: jnp.zeros(len(mixed.choices)) for mixed in network.mixed_blocks})
 
 
-def _importance(network: Network, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def importance(network: Network, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Of every indicator that has a kernel writing it, by group."""
     found: dict[str, list[np.ndarray]] = {}
     for block in network.plain_blocks:
         for op in block.ops:
-            if isinstance(op, graph.Conv | graph.ConvTranspose):
-                (group,) = op.output.groups
-                found.setdefault(group.name, []).append(_op_importance(op, params[block.name][op.name], group))
+            for group, values in _op_importance(op, params[block.name] if op.weights else {}):
+                found.setdefault(group.name, []).append(values)
     return {name: np.mean(values, axis=0) for name, values in found.items()}
 
 
-def _op_importance(op: graph.Op, params: Mapping[str, Any], group: Group) -> np.ndarray:
-    if "norm" in params:
-        per_channel = np.abs(np.asarray(params["norm"]["scale"]))
+def _op_importance(op: Op, params: Mapping[str, Any]) -> Iterator[tuple[Group, np.ndarray]]:
+    """Of every indicator that an operator with a kernel writes, by group."""
+    weights = {weight.role: weight for weight in op.weights}
+    if "kernel" not in weights:
+        return
+    if "scale" in weights:
+        per_channel = np.abs(np.asarray(lookup(params, weights["scale"].name)))
     else:
-        per_channel = np.sqrt(np.square(np.asarray(params["kernel"])).sum((0, 1, 2)))
-    return per_channel.reshape(group.size, group.unit).mean(-1)
+        per_channel = np.sqrt(np.square(np.asarray(lookup(params, weights["kernel"].name))).sum((0, 1, 2)))
+    for group in op.output.groups:
+        own, per_channel = np.split(per_channel, [group.channels])
+        yield group, own.reshape(group.size, group.unit).mean(-1)
 
 
 def width_masks(network: Network, widths: Mapping[str, Float[Array, " _"]]) -> dict[str, Float[Array, " _"]]:
@@ -73,11 +81,11 @@ def sample(network: Network, arch_params: ArchParams, key: jax.Array, temperatur
     """One sample: thresholded widths, one Gumbel-softmax path per mixed block (its noise from `key`)."""
     names = sorted(arch_params.paths)
     keys = jax.random.split(key, max(1, len(names)))
-    noise = {name: jax.random.gumbel(k, (len(PATHS),)) for name, k in zip(names, keys, strict=False)}
+    noise = {name: jax.random.gumbel(k, arch_params.paths[name].shape) for name, k in zip(names, keys, strict=False)}
     paths = {name: sample_path(arch_params.paths[name], noise[name], temperature) for name in names}
     return Architecture(width_masks(network, arch_params.widths), paths)
 
 
-def path_probabilities(arch_params: ArchParams) -> dict[str, Float[Array, " 3"]]:
+def path_probabilities(arch_params: ArchParams) -> dict[str, Float[Array, " _"]]:
     """Softmax of the path logits: the weights of the latency term."""
     return {name: jax.nn.softmax(logits) for name, logits in arch_params.paths.items()}

@@ -7,10 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from rtseg_jax.architecture import PATHS, ArchSpec, Block, Group, Network, counts, declare_spec
+from rtseg_jax.architecture import MIXED, ArchSpec, Block, Group, Network, counts, declare_spec
 from rtseg_jax.errors import UserError
 from rtseg_jax.latency import NetworkLatency
-from rtseg_jax.latency.pricing import BOTH
 
 UNITS = {"gmacs": "GMACs", "mparams": "M parameters"}
 
@@ -48,7 +47,7 @@ class Budget:
     def of_network(self, network: Network, image_size: tuple[int, int]) -> NetworkLatency:
         """The cost of a network as a function of kept counts and path weights, as `pricing.network_latency`."""
         count = self._block_count(image_size)
-        walk = tuple(network.walk())
+        walk, choices = tuple(network.walk()), network.choices
 
         def cost(kept: Mapping[str, jax.Array], weights: Mapping[str, jax.Array]) -> jax.Array:
             def number(group: Group) -> Any:
@@ -56,7 +55,10 @@ class Budget:
 
             total = jnp.zeros(())
             for choice, block in walk:
-                weight = 1.0 if choice is None else weights.get(choice[0], BOTH)[PATHS.index(choice[1])]
+                weight: Any = 1.0
+                if choice is not None:
+                    mixed = choices[choice[0]]
+                    weight = weights.get(mixed.name, mixed.weights(MIXED))[mixed.choices.index(choice[1])]
                 total += weight * count(block, number)
             return total
 

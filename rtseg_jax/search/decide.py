@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping
 import jax
 import numpy as np
 
-from rtseg_jax.architecture import MIXED, PATHS, ArchSpec, Group, Network, NetworkSpec, live_groups
+from rtseg_jax.architecture import SKIP, ArchSpec, Group, Network, NetworkSpec, live_groups
 from rtseg_jax.errors import UserError
 from rtseg_jax.latency import NetworkLatency
 from rtseg_jax.search.arch_params import ArchParams
 
 LANDING = (0.98, 1.0)  # predicted latency of the decision over the target
-PATH_WEIGHTS = {"skip": (1.0, 0.0, 0.0), "lir": (0.0, 1.0, 0.0), "mhsa": (0.0, 0.0, 1.0), MIXED: (0.0, 1.0, 1.0)}
 
 Kept = Mapping[str, int]
 Paths = Mapping[str, str]
@@ -50,21 +49,22 @@ class LatencyOf:
 
     def __init__(self, network: Network, latency: NetworkLatency):
         self._full = full_widths(network)
+        self._choices = network.choices
         self._latency = jax.jit(latency)
 
     def __call__(self, widths: Kept, paths: Paths) -> float:
         """Latency at the given widths (missing groups are full, they are dead anyway) and paths."""
         kept = {name: np.float32(widths.get(name, size)) for name, size in self._full.items()}
-        weights = {name: np.asarray(PATH_WEIGHTS[path], np.float32) for name, path in paths.items()}
+        weights = {name: np.asarray(self._choices[name].weights(path), np.float32) for name, path in paths.items()}
         return float(self._latency(kept, weights))
 
 
 def reachable_range(network: Network, latency_of: LatencyOf) -> tuple[float, float]:
     """Latency of the smallest and of the largest single-path network."""
     floors = {group.name: group.floor for group in network.searched_groups}
-    cheap = {mixed.name: "skip" for mixed in network.mixed_blocks}
+    cheap = {mixed.name: SKIP for mixed in network.mixed_blocks}
     costly = {
-        mixed.name: max(PATHS, key=lambda path: latency_of({}, {**cheap, mixed.name: path}))
+        mixed.name: max(mixed.choices, key=lambda path: latency_of({}, {**cheap, mixed.name: path}))
         for mixed in network.mixed_blocks
     }
     return latency_of(floors, cheap), latency_of({}, costly)
@@ -109,7 +109,9 @@ def decide(
         for group in groups
     }
     predicted = latency_of(widths, paths)
-    warnings = _warnings(groups, widths, paths, predicted, target_ms, unit) + _path_warnings(arch_params, paths)
+    warnings = _warnings(groups, widths, paths, predicted, target_ms, unit) + _path_warnings(
+        most_probable(network, arch_params), paths
+    )
     return Decision(make_spec(spec, network, widths, paths), kept, predicted, warnings)
 
 
@@ -123,18 +125,22 @@ def _scalable_paths(
     """
     floors = {group.name: group.floor for group in network.searched_groups}
     logits = {name: np.asarray(value) for name, value in arch_params.paths.items()}
-    paths = _most_probable(arch_params)
+    paths = most_probable(network, arch_params)
     changes = sorted(
-        ((name, path) for name in logits for path in PATHS),
-        key=lambda change: logits[change[0]].max() - logits[change[0]][PATHS.index(change[1])],
+        (
+            (float(logits[name].max() - logit), name, path)
+            for name, mixed in network.choices.items()
+            for path, logit in zip(mixed.choices, logits[name], strict=True)
+        ),
+        key=lambda change: change[0],
     )
-    for name, path in changes:
+    for _, name, path in changes:
         if latency_of(floors, paths) <= target_ms:
             break
         changed = {**paths, name: path}
         if latency_of(floors, changed) < latency_of(floors, paths):
             paths = changed
-    for name, path in changes:
+    for _, name, path in changes:
         if latency_of({}, paths) >= LANDING[0] * target_ms:
             break
         changed = {**paths, name: path}
@@ -143,8 +149,10 @@ def _scalable_paths(
     return paths
 
 
-def _most_probable(arch_params: ArchParams) -> dict[str, str]:
-    return {name: PATHS[int(np.asarray(value).argmax())] for name, value in arch_params.paths.items()}
+def most_probable(network: Network, arch_params: ArchParams) -> dict[str, str]:
+    """The likeliest path of every mixed block."""
+    choices = network.choices
+    return {name: choices[name].choices[int(np.asarray(value).argmax())] for name, value in arch_params.paths.items()}
 
 
 def _threshold_widths(
@@ -198,7 +206,7 @@ def _warnings(
     groups: tuple[Group, ...], widths: Kept, paths: Paths, predicted: float, target_ms: float, unit: str
 ) -> tuple[str, ...]:
     result = []
-    if paths and all(path == "skip" for path in paths.values()):
+    if paths and all(path == SKIP for path in paths.values()):
         result.append(
             "every mixed block collapsed to skip: raise the latency target, lower search.path_rate or start the search "
             "from a longer pretrained supernet"
@@ -213,8 +221,7 @@ def _warnings(
     return tuple(result)
 
 
-def _path_warnings(arch_params: ArchParams, paths: Paths) -> tuple[str, ...]:
-    wanted = _most_probable(arch_params)
+def _path_warnings(wanted: Paths, paths: Paths) -> tuple[str, ...]:
     changed = ", ".join(
         f"{name} to {paths[name]} (from {wanted[name]})" for name in paths if paths[name] != wanted[name]
     )

@@ -8,9 +8,9 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from rtseg_jax.architecture import PATHS, Group, Network, NetworkSpec, live_groups
+from rtseg_jax.architecture import Group, Network, NetworkSpec, live_groups
 from rtseg_jax.latency import NetworkLatency
-from rtseg_jax.search.decide import LANDING, PATH_WEIGHTS, Decision, make_spec
+from rtseg_jax.search.decide import LANDING, Decision, make_spec
 from rtseg_jax.search.worth import (
     Bounds,
     Prices,
@@ -46,7 +46,8 @@ class Rounds:
 
     def prices(self, paths: Paths) -> Prices:
         """Costs of widths under these paths."""
-        weights = {name: jnp.asarray(PATH_WEIGHTS[path], jnp.float32) for name, path in paths.items()}
+        choices = self.network.choices
+        weights = {name: jnp.asarray(choices[name].weights(path), jnp.float32) for name, path in paths.items()}
         return Prices(self.groups(paths), self.latency, weights)
 
     def groups(self, paths: Paths) -> tuple[Group, ...]:
@@ -55,8 +56,8 @@ class Rounds:
 
     @cached_property
     def start(self) -> float:
-        """Cost of the full widths with a convolution in every mixed block."""
-        paths = {mixed.name: "lir" for mixed in self.network.mixed_blocks}
+        """Cost of the full widths with the first operator in every mixed block."""
+        paths = {mixed.name: mixed.choices[1] for mixed in self.network.mixed_blocks}
         groups = self.groups(paths)
         return float(self.prices(paths)([{group.name: group.size for group in groups}])[0])
 
@@ -85,7 +86,8 @@ class Rounds:
         shares: dict[str, float] = {}
         for choice, block in self.network.walk():
             if choice is not None:
-                probability = float(arch.paths[choice[0]][PATHS.index(choice[1])])
+                name, path = choice
+                probability = float(arch.paths[name][self.network.choices[name].choices.index(path)])
                 own = {group.name for op in block.ops for group in op.output.groups}
                 shared = {group.name for tensor in block.inputs for group in tensor.groups}
                 shares |= dict.fromkeys(own - shared, max(probability, 1e-6))
@@ -109,7 +111,8 @@ class Rounds:
             mask = np.zeros(len(masks[name]), np.float32)
             mask[indices] = 1.0
             masks[name] = jnp.asarray(mask)
-        one_hot = {name: jnp.asarray(np.eye(len(PATHS), dtype=np.float32)[PATHS.index(p)]) for name, p in paths.items()}
+        choices = self.network.choices
+        one_hot = {name: jnp.asarray(choices[name].weights(path)) for name, path in paths.items()}
         return arch._replace(masks=masks, paths=one_hot)
 
     @staticmethod
@@ -123,7 +126,7 @@ class Rounds:
 
     def decision(self, spec: NetworkSpec, arch: WorthParams, unit: str = "ms") -> Decision:
         """The decided architecture, cut out of the final masks."""
-        paths = decided_paths(arch)
+        paths = decided_paths(self.network, arch)
         kept = {group.name: np.flatnonzero(np.asarray(arch.masks[group.name])) for group in self.groups(paths)}
         widths = {name: len(indices) for name, indices in kept.items()}
         cost = float(self.prices(paths)([widths])[0])
@@ -136,6 +139,7 @@ class Rounds:
         return Decision(make_spec(spec, self.network, widths, paths), kept, cost, warnings)
 
 
-def decided_paths(arch: WorthParams) -> dict[str, str]:
+def decided_paths(network: Network, arch: WorthParams) -> dict[str, str]:
     """The most probable path of every mixed block."""
-    return {name: PATHS[int(np.argmax(np.asarray(value)))] for name, value in arch.paths.items()}
+    choices = network.choices
+    return {name: choices[name].choices[int(np.argmax(np.asarray(value)))] for name, value in arch.paths.items()}

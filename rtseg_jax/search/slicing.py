@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rtseg_jax.architecture import Group, Network, Tensor, graph
-from rtseg_jax.architecture.graph import Op
+from rtseg_jax.architecture import Group, Network
+from rtseg_jax.architecture.graph import Groups, Weight
+from rtseg_jax.models.variables import collection, insert, lookup
 
 Kept = Mapping[str, np.ndarray]
 Tree = Any
@@ -26,11 +27,10 @@ def slice_variables(variables: Mapping[str, Tree], supernet: Network, network: N
     source = {block.name: block for block in (*supernet.plain_blocks, *supernet.auxiliary)}
     result: dict[str, Tree] = {collection: {} for collection in variables}
     for block in (*network.plain_blocks, *network.auxiliary):
-        for op in source[block.name].ops:
-            for collection, tree in variables.items():
-                if op.name in tree.get(block.name, {}):
-                    leaf = _slice_op(op, tree[block.name][op.name], kept)
-                    result[collection].setdefault(block.name, {})[op.name] = leaf
+        for name, weight in source[block.name].weights.items():
+            kind, path = collection(weight), (block.name, *name)
+            if block.name in variables.get(kind, {}):  # a state of an optimizer has parameters only
+                insert(result[kind], path, _cut(weight, lookup(variables[kind], path), kept))
     return result
 
 
@@ -39,7 +39,8 @@ def slice_like_params(state: Tree, params: Tree, supernet: Network, network: Net
     structure = jax.tree.structure(params)
 
     def is_params(tree: Tree) -> bool:
-        return jax.tree.structure(tree) == structure
+        found: Any = jax.tree.structure(tree)
+        return found == structure
 
     def cut(tree: Tree) -> Tree:
         return slice_variables({"params": tree}, supernet, network, kept)["params"] if is_params(tree) else tree
@@ -47,26 +48,20 @@ def slice_like_params(state: Tree, params: Tree, supernet: Network, network: Net
     return jax.tree.map(cut, state, is_leaf=is_params)
 
 
-def _slice_op(op: Op, tree: Tree, kept: Kept) -> Tree:
-    rows = None if isinstance(op, graph.Conv) and op.depthwise else _channels(op.inputs[0], kept)
-    columns = _channels(op.output, kept)
-
-    def cut(leaf: Any) -> Any:
-        if isinstance(leaf, Mapping):
-            return {name: cut(value) for name, value in leaf.items()}
-        leaf = leaf[..., columns]
-        return leaf if leaf.ndim == 1 or rows is None else leaf[..., rows, :]
-
-    return cut(tree)
+def _cut(weight: Weight, leaf: Any, kept: Kept) -> Any:
+    for axis, runs_over in enumerate(weight.axes):
+        if not isinstance(runs_over, int):
+            leaf = jnp.take(jnp.asarray(leaf), _channels(runs_over, kept), axis)
+    return leaf
 
 
-def _channels(tensor: Tensor, kept: Kept) -> Any:
-    """Indices of a tensor's kept channels."""
+def _channels(groups: Groups, kept: Kept) -> Any:
+    """Indices of the kept channels of groups side by side."""
     parts, offset = [], 0
-    for group in tensor.groups:
+    for group in groups:
         indices = np.asarray(kept.get(group.name, np.arange(group.size)))
         parts.append(offset + (indices[:, None] * group.unit + np.arange(group.unit)).reshape(-1))
-        offset += group.size * group.unit
+        offset += group.channels
     return jnp.asarray(np.concatenate(parts))
 
 

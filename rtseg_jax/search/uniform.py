@@ -23,12 +23,12 @@ HEAD = "head.conv"
 
 
 def supernet_spec(spec: NetworkSpec, network: Network) -> ArchSpec:
-    """The supernet as an architecture: everything kept, both operators averaged."""
+    """The supernet as an architecture: everything kept, all operators averaged."""
     return make_spec(spec, network, full_widths(network), mixed_paths(network))
 
 
 def mixed_paths(network: Network) -> dict[str, str]:
-    """Both operators in every mixed block."""
+    """Every operator in every mixed block."""
     return {mixed.name: MIXED for mixed in network.mixed_blocks}
 
 

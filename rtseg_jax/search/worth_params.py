@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from rtseg_jax.architecture import PATHS, Network
+from rtseg_jax.architecture import Mixed, Network
 from rtseg_jax.models import Architecture
 
 
@@ -30,9 +30,7 @@ class WorthParams(NamedTuple):
 
 
 def initial_worth(network: Network) -> WorthParams:
-    """Every channel takes part; LIR is sampled half of the time, skip and attention a quarter each."""
-    # Convolutions learn fastest from nothing, and are what most blocks end as: they get most steps.
-    probabilities = {"skip": 0.25, "lir": 0.5, "mhsa": 0.25}
+    """Every channel takes part; each mixed block's first operator is sampled half of the time, the others evenly."""
 
     def zeros() -> dict[str, jax.Array]:
         return {group.name: jnp.zeros(group.size) for group in network.searched_groups}
@@ -42,8 +40,14 @@ def initial_worth(network: Network) -> WorthParams:
         zeros(),
         zeros(),
         jnp.zeros(()),
-        {mixed.name: jnp.asarray([probabilities[path] for path in PATHS]) for mixed in network.mixed_blocks},
+        {mixed.name: _probabilities(mixed) for mixed in network.mixed_blocks},
     )
+
+
+def _probabilities(mixed: Mixed) -> jax.Array:
+    # Convolutions, the first operator, learn fastest from nothing, and are what most blocks end as.
+    other = 0.5 / (len(mixed.choices) - 1)
+    return jnp.asarray([0.5 if path == mixed.choices[1] else other for path in mixed.choices])
 
 
 def sample_worth(params: WorthParams, key: jax.Array) -> Architecture:
@@ -51,7 +55,7 @@ def sample_worth(params: WorthParams, key: jax.Array) -> Architecture:
     names = sorted(params.paths)
     keys = jax.random.split(key, max(1, len(names)))
     drawn = {
-        name: jax.nn.one_hot(jax.random.categorical(k, jnp.log(params.paths[name])), len(PATHS))
+        name: jax.nn.one_hot(jax.random.categorical(k, jnp.log(params.paths[name])), len(params.paths[name]))
         for name, k in zip(names, keys, strict=False)
     }
     return Architecture(params.masks, drawn)

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rtseg_jax.architecture import PATHS
 from rtseg_jax.data import training_batches
 from rtseg_jax.files import write_json
 from rtseg_jax.models import Architecture, SegmentationNetwork
+from rtseg_jax.models.normalization import normalize
 from rtseg_jax.search.path_choice import DEFAULT_PATH, Change, Evidence, choose_paths, going_price
 from rtseg_jax.search.rounds import Rounds, decided_paths
 from rtseg_jax.search.worth_params import WorthParams, initial_worth
@@ -20,7 +20,6 @@ from rtseg_jax.training.losses import LossSpec, segmentation_losses
 from rtseg_jax.training.run import Latency, Run
 from rtseg_jax.training.sharding import on_device, put_replicated, replicated, split
 from rtseg_jax.training.state import TrainState
-from rtseg_jax.training.step import normalize
 
 HELD_OUT_BATCHES = 8  # on which paths are compared
 
@@ -49,13 +48,13 @@ class Decider:
 
     def most_probable(self, arch: WorthParams) -> Architecture:
         """The masks of now, and the most probable paths."""
-        return _architecture(arch.masks, decided_paths(arch))
+        return self._architecture(arch, decided_paths(self.run.supernet, arch))
 
     def after(self, step: int, state: TrainState) -> TrainState:
         """The decision after so many steps of the search; the first one also decides the paths."""
         number = step * self.rounds.number // self.run.spec.train.search_steps
         arch = self.rounds.learned(jax.device_get(state.arch))
-        paths = decided_paths(arch) if number > 1 else self._paths(state, arch)
+        paths = decided_paths(self.run.supernet, arch) if number > 1 else self._paths(state, arch)
         before = {group.name: int(np.asarray(arch.masks[group.name]).sum()) for group in self.rounds.groups(paths)}
         widths = self.rounds.widths(arch, paths, number)
         if number in (1, self.rounds.number):
@@ -77,14 +76,15 @@ class Decider:
         if not blocks:
             return plain
         probe = Probe.start(self.run)
-        losses: dict[Any, np.ndarray] = {None: probe(state.variables, _architecture(arch.masks, plain))}
-        changes = [(block, path) for block in blocks for path in PATHS if path != DEFAULT_PATH]
+        losses: dict[Any, np.ndarray] = {None: probe(state.variables, self._architecture(arch, plain))}
+        choices = self.run.supernet.choices
+        changes = [(block, path) for block in blocks for path in choices[block].choices if path != DEFAULT_PATH]
         for change in changes:
-            losses[change] = probe(state.variables, _architecture(arch.masks, {**plain, change[0]: change[1]}))
+            losses[change] = probe(state.variables, self._architecture(arch, {**plain, change[0]: change[1]}))
         narrow = self.rounds.decided(arch, plain, self.rounds.widths(arch, plain, 1))
         price = going_price(
             float(losses[None].mean()),
-            float(probe(state.variables, _architecture(narrow.masks, plain)).mean()),
+            float(probe(state.variables, self._architecture(narrow, plain)).mean()),
             self._cost(arch, plain),
             self._cost(narrow, plain),
         )
@@ -104,6 +104,11 @@ class Decider:
                 break
             paths = {**paths, block: "skip"}
         return paths
+
+    def _architecture(self, arch: WorthParams, paths: Mapping[str, str]) -> Architecture:
+        choices = self.run.supernet.choices
+        weights = {name: jnp.asarray(choices[name].weights(path)) for name, path in paths.items()}
+        return Architecture(arch.masks, weights)
 
     def _cost(self, arch: WorthParams, paths: Mapping[str, str]) -> float:
         widths = {g.name: int(np.asarray(arch.masks[g.name]).sum()) for g in self.rounds.groups(paths)}
@@ -159,8 +164,3 @@ def _main_loss(
         return segmentation_losses(outputs, batch["label"], None, spec)["segmentation"]
 
     return loss
-
-
-def _architecture(masks: Mapping[str, Any], paths: Mapping[str, str]) -> Architecture:
-    one_hot = {name: jnp.asarray([float(choice == path) for choice in PATHS]) for name, path in paths.items()}
-    return Architecture(masks, one_hot)

@@ -10,21 +10,22 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from rtseg_jax.architecture import ArchSpec, NetworkSpec, counts, declare_spec
+from rtseg_jax.architecture import SKIP, ArchSpec, counts, declare_spec
 from rtseg_jax.data import evaluation_batches
 from rtseg_jax.data.subset import Subset, spread
 from rtseg_jax.evaluation.scores import Scores
 from rtseg_jax.evaluation.upsampling import label_map
 from rtseg_jax.export.child import convert_in_child
 from rtseg_jax.latency import Timing, measure_networks_in_child, unit_of_device
+from rtseg_jax.models.normalization import normalize
 from rtseg_jax.search.uniform import supernet_spec
 from rtseg_jax.training.checkpoints import load_newest
 from rtseg_jax.training.run import Latency, Run, zero_variables
 from rtseg_jax.training.scoring import make_scorer
 from rtseg_jax.training.sharding import put_replicated
-from rtseg_jax.training.step import normalize
 from rtseg_jax.visualization.overlay import comparison_picture
 from rtseg_jax.visualization.report import write_report
+from rtseg_jax.zoo import BiSeNetV2
 
 PICTURES = 6  # validation pictures in the report
 
@@ -54,6 +55,7 @@ def evaluate(run: Run, latency: Latency) -> dict[str, Any]:
         target_ms=target_ms,
         unit=unit,
         reasons=reasons,
+        choices=_choices(run),
     )
     classes = {name: score.as_json() for name, score in scores.items()}
     return {"table": rows, "classes": classes, "target_ms": latency.target_ms, "verdict": verdict(rows, choice)}
@@ -73,6 +75,11 @@ def export(run: Run) -> dict[str, Any]:
     return convert_in_child(run.workdir.root, run.workdir.model)
 
 
+def _choices(run: Run) -> tuple[str, ...]:
+    """What a mixed block chooses from; the same for all of them."""
+    return next((mixed.choices for mixed in run.supernet.mixed_blocks), (SKIP,))
+
+
 def _architectures(run: Run) -> dict[str, ArchSpec]:
     """Everything that has a row: what was trained, and BiSeNetV2 as the yardstick for latency."""
     found = {"supernet": supernet_spec(run.spec.network, run.supernet), "searched": run.searched()}
@@ -83,7 +90,7 @@ def _architectures(run: Run) -> dict[str, ArchSpec]:
 
 def bisenetv2(num_classes: int) -> ArchSpec:
     """The baseline of the paper, at its published width."""
-    return ArchSpec(NetworkSpec(num_classes, "gather_expansion", 1.0, (1, 1, 3)), {}, {})
+    return ArchSpec(BiSeNetV2(num_classes), {}, {})
 
 
 def _measure(run: Run, architectures: dict[str, ArchSpec]) -> dict[str, Timing]:

@@ -122,7 +122,7 @@ def status_line(row: Mapping[str, Any], miou: float | None, target_ms: float, un
 def tensorboard_writer(workdir: Workdir) -> Any:
     """clu's metric writer, or None with one line that says so: it needs TensorFlow, training does not."""
     try:
-        from clu import metric_writers  # noqa: PLC0415 (imports TensorFlow)
+        from clu import metric_writers
     except ImportError:
         logging.warning("TensorFlow is not installed: TensorBoard is off, metrics go to %s", workdir.history)
         return None

@@ -18,9 +18,9 @@ from rtseg_jax.evaluation.rules import RULES
 from rtseg_jax.evaluation.scores import Scores, scores_from_confusion
 from rtseg_jax.evaluation.upsampling import label_map
 from rtseg_jax.models import Architecture, SegmentationNetwork
+from rtseg_jax.models.normalization import normalize
 from rtseg_jax.training.sharding import put_batch, replicated, split
 from rtseg_jax.training.specs import TrainSpec
-from rtseg_jax.training.step import normalize
 
 Scorer = Callable[..., Scores]
 

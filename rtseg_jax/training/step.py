@@ -7,24 +7,16 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float
 
 from rtseg_jax.architecture import Network
 from rtseg_jax.models import Architecture, SegmentationNetwork
+from rtseg_jax.models.normalization import normalize
 from rtseg_jax.training.losses import LossSpec, segmentation_losses, total_loss
 from rtseg_jax.training.state import TrainState
 
 Batch = Mapping[str, Any]
 Metrics = dict[str, Any]
-
-IMAGE_MEAN = (0.485, 0.456, 0.406)  # of ImageNet, as everywhere in the field; in [0, 1]
-IMAGE_STD = (0.229, 0.224, 0.225)
-
-
-def normalize(images: UInt8[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
-    """(image / 255 − mean) / std."""
-    mean, std = (jnp.asarray(values, jnp.float32)[None, None, None, :] for values in (IMAGE_MEAN, IMAGE_STD))
-    return (images.astype(jnp.float32) / 255.0 - mean) / std
 
 
 class Sample(NamedTuple):
@@ -138,8 +130,8 @@ def _forward(
         mutable=["batch_stats"],
         rngs={"dropout": jax.random.fold_in(key, 2)},
     )
-    # Without auxiliary heads their statistics are not among what was updated.
-    return outputs, {**variables["batch_stats"], **updates["batch_stats"]}
+    # Without auxiliary heads their statistics are not among what was updated; a network without norms has none.
+    return outputs, {**variables["batch_stats"], **updates.get("batch_stats", {})}
 
 
 def _keep_unselected(network: Network, old: Any, new: Any, architecture: Architecture | None) -> Any:

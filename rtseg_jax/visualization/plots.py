@@ -15,7 +15,9 @@ from matplotlib.lines import Line2D
 
 from rtseg_jax.visualization.history import Row, Timeline, timeline
 
-PATHS = {"skip": "#b8b8b8", "LIR": "#4477aa", "MHSA": "#ee7733"}
+PATHS = {"skip": "#b8b8b8", "lir": "#4477aa", "mhsa": "#ee7733"}
+"""Colours of RTSeg's choices; others get what is left of `PHASE_COLORS`."""
+
 PHASE_COLORS = ("#4477aa", "#ee7733", "#228833", "#aa3377", "#66ccee")
 TARGET_COLOR = "#222222"
 MARKERS = "osD^vP*X"
@@ -79,22 +81,26 @@ def plot_channels(history: Iterable[Row]) -> Figure:
     return figure
 
 
-def plot_paths(history: Iterable[Row]) -> Figure:
-    """Probabilities of skip, LIR and MHSA over time, one panel of stacked areas per mixed block."""
+def plot_paths(history: Iterable[Row], choices: Sequence[str] = tuple(PATHS)) -> Figure:
+    """Probabilities of the choices over time, one panel of stacked areas per mixed block; all have the same choices."""
     line = timeline(history)
     blocks = line.names("paths")
     if not blocks:
         return _message("No path probabilities recorded yet")
     figure, panels = _panels(len(blocks), columns=4, size=(3.0, 2.0), sharey=True)
+    others = iter([color for color in PHASE_COLORS if color not in PATHS.values()])
+    colors = [PATHS.get(choice) or next(others, "#777777") for choice in choices]
     for panel, block in zip(panels, blocks, strict=True):
         x, probabilities = line.series("paths", block)
-        areas = panel.stackplot(x, *np.transpose(probabilities), colors=list(PATHS.values()), labels=list(PATHS))
+        rows = np.transpose(probabilities)
+        labels = [choice.upper() if choice != "skip" else choice for choice in choices]
+        areas = panel.stackplot(x, *rows, colors=colors, labels=labels)
         panel.set_title(block, loc="left", fontsize=9)
         panel.set_ylim(0, 1)
         panel.margins(x=0)
         panel.set_xlabel(TIME, fontsize=8)
         panel.tick_params(labelsize=8)
-    figure.legend(handles=areas, loc="outside upper center", ncols=3, frameon=False)
+    figure.legend(handles=areas, loc="outside upper center", ncols=len(choices), frameon=False)
     return figure
 
 

@@ -30,13 +30,14 @@ def write_report(
     target_ms: float | None = None,
     unit: str = "ms",
     reasons: Reasons | None = None,
+    choices: Sequence[str] = tuple(plots.PATHS),
 ) -> Path:
     """Write every plot and picture as PNG and `index.html`, which shows them; returns the page's path.
 
     `results` is one row per network: `name`, `miou` (share), `latency_ms`, and whatever else the table should show.
-    `pictures` maps captions to pictures; `unit` is that of predicted latency and its target; `reasons` are those of a
-    search by worth, see `worth_plot`. Files of an earlier report
-    are replaced, each at once.
+    `pictures` maps captions to pictures; `unit` is that of predicted latency and its target; `choices` are those of a
+    mixed block; `reasons` are those of a search by worth, see `worth_plot`. Files of an earlier report are replaced,
+    each at once.
     """
     report_dir = Path(report_dir)
     report_dir.mkdir(parents=True, exist_ok=True)
@@ -46,7 +47,7 @@ def write_report(
         "miou": ("Validation mIoU", plots.plot_phase_miou(history)),
         "latency": ("Predicted latency in the search", plots.plot_latency(history, target_ms, unit)),
         "channels": ("Channels kept", plots.plot_channels(history)),
-        "paths": ("Path probabilities of the mixed blocks", plots.plot_paths(history)),
+        "paths": ("Path probabilities of the mixed blocks", plots.plot_paths(history, choices)),
         "losses": ("Losses", plots.plot_losses(history)),
     }
     if reasons is not None:

@@ -1,7 +1,6 @@
 """Exact counts of every kind of network, against published numbers, the parameter tree, and XLA's own count."""
 
 import itertools
-import typing
 from collections import Counter
 
 import jax
@@ -11,12 +10,14 @@ import pytest
 
 from rtseg_jax.architecture import ArchSpec, NetworkSpec, counts, declare, declare_spec, graph
 from rtseg_jax.models import SegmentationNetwork
+from rtseg_jax.zoo import BiSeNetV2, RTSeg
+from rtseg_jax.zoo.bisenetv2 import DualBranch
 
 SIZE = (512, 1024)
 
-BISENETV2 = NetworkSpec(19, "gather_expansion", 1.0, (1, 1, 3))
-LIR = NetworkSpec(19, "lir", 1.0, (1, 1, 3))
-SUPERNET = NetworkSpec(19)
+BISENETV2 = BiSeNetV2(19)
+LIR = RTSeg(19, block="lir", width=1.0, segment_blocks=(1, 1, 3))
+SUPERNET = RTSeg(19)
 
 # spec, parameters by part, MACs at 512×1024
 TABLE = {
@@ -45,9 +46,7 @@ TABLE = {
 
 
 def test_every_kind_of_network_is_in_the_table():
-    kinds = typing.get_args(typing.get_type_hints(NetworkSpec)["block"])
-    assert set(kinds) == set(TABLE)
-    assert all(spec.block == name for name, (spec, _, _) in TABLE.items())
+    assert {type(spec) for spec, *_ in TABLE.values()} == set(DualBranch.__subclasses__())
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -69,7 +68,7 @@ def test_published_numbers():
 
 
 def test_attention_paths_at_width_1():
-    network = declare(NetworkSpec(19, width=1.0))
+    network = declare(RTSeg(19, width=1.0))
     attention = counts.by_part(network, lambda block: counts.block_macs(block, SIZE))["attention"]
     assert 4e9 < attention < 5e9
 
@@ -98,9 +97,9 @@ def sliced_spec(spec: NetworkSpec, seed: int) -> ArchSpec:
 
 TREES = {
     **{name: declare(spec) for name, (spec, _, _) in TABLE.items()},
-    "small": declare(NetworkSpec(3, width=0.25, head_width=8, patch_sizes=(4, 2, 1), expansion=3, mlp_ratio=2)),
-    "sliced 0": declare_spec(sliced_spec(NetworkSpec(11, width=0.5, head_width=16), 0)),
-    "sliced 1": declare_spec(sliced_spec(NetworkSpec(2, width=0.7, segment_blocks=(1, 0, 3)), 1)),
+    "small": declare(RTSeg(3, width=0.25, head_width=8, patch_sizes=(4, 2, 1), expansion=3, mlp_ratio=2)),
+    "sliced 0": declare_spec(sliced_spec(RTSeg(11, width=0.5, head_width=16), 0)),
+    "sliced 1": declare_spec(sliced_spec(RTSeg(2, width=0.7, segment_blocks=(1, 0, 3)), 1)),
 }
 
 
@@ -161,8 +160,8 @@ def test_macs_are_those_that_xla_counts(name):
     """Operator by operator; what is left of the whole count must be element-wise work."""
     spec, size = {
         "gather_expansion": (BISENETV2, (64, 128)),
-        "mixed": (NetworkSpec(19, width=1.0, segment_blocks=(1, 1, 1)), (64, 128)),
-        "odd": (NetworkSpec(5, width=0.5, segment_blocks=(1, 0, 1), head_width=16), (37, 75)),
+        "mixed": (RTSeg(19, width=1.0, segment_blocks=(1, 1, 1)), (64, 128)),
+        "odd": (RTSeg(5, width=0.5, segment_blocks=(1, 0, 1), head_width=16), (37, 75)),
     }[name]
     network = declare(spec)
     model = SegmentationNetwork(network, lowering="native")
@@ -204,7 +203,7 @@ def test_macs_are_those_that_xla_counts(name):
 
 
 def test_kept_widths_give_the_counts_of_the_sliced_network():
-    spec = NetworkSpec(7, width=0.5, segment_blocks=(1, 1, 1), head_width=16)
+    spec = RTSeg(7, width=0.5, segment_blocks=(1, 1, 1), head_width=16)
     supernet = declare(spec)
     arch = sliced_spec(spec, 3)
     network = declare_spec(arch)

@@ -5,11 +5,13 @@ import json
 
 import pytest
 
-from rtseg_jax.architecture import MIXED, ArchSpec, Group, NetworkSpec, Tensor, declare, declare_spec
-from rtseg_jax.architecture.blocks import Builder
+from rtseg_jax.architecture import MIXED, ArchSpec, Group, Tensor, declare, declare_spec
+from rtseg_jax.architecture.builder import Builder
+from rtseg_jax.architecture.extents import ONE_PIXEL, Strided
 from rtseg_jax.errors import UserError
+from rtseg_jax.zoo import BiSeNetV2, RTSeg
 
-SPEC = NetworkSpec(3, width=0.25, segment_blocks=(1, 0, 1), head_width=8)
+SPEC = RTSeg(3, width=0.25, segment_blocks=(1, 0, 1), head_width=8)
 
 
 def full_spec(path: str = MIXED) -> ArchSpec:
@@ -42,19 +44,19 @@ def test_snap_rounds_up_within_floor_and_size():
 
 
 def test_sizes_round_up():
-    assert Tensor("t", (), 8).size((33, 65)) == (5, 9)
-    assert Tensor("t", (), 0).size((33, 65)) == (1, 1)
+    assert Tensor("t", (), Strided(8)).size((33, 65)) == (5, 9)
+    assert Tensor("t", (), ONE_PIXEL).size((33, 65)) == (1, 1)
 
 
 def test_channels_are_multiples_of_8():
-    assert [NetworkSpec(2, width=w).channels(64) for w in (0.01, 0.5, 0.7, 1.0, 2.19)] == [8, 32, 48, 64, 144]
+    assert [RTSeg(2, width=w).channels(64) for w in (0.01, 0.5, 0.7, 1.0, 2.19)] == [8, 32, 48, 64, 144]
 
 
 # --- what is tied to what ---
 
 
 def test_residual_sums_share_a_group_and_concatenations_keep_apart():
-    network = declare(NetworkSpec(3, width=0.5))
+    network = declare(RTSeg(3, width=0.5))
     stage = {
         name: [b.output.groups for b in network.blocks if b.name.startswith(name)] for name in ("stage8", "stage16")
     }
@@ -69,11 +71,11 @@ def test_never_searched():
     searched = {group.name for group in declare(SPEC).searched_groups}
     assert not {"image", "classes"} & searched
     assert not any(name.startswith("auxiliary") for name in searched)
-    assert declare(NetworkSpec(3, "gather_expansion", 0.25)).searched_groups == ()
+    assert declare(BiSeNetV2(3, width=0.25)).searched_groups == ()
 
 
 def test_groups_of_an_attention_path():
-    network = declare(NetworkSpec(3, width=1.0, segment_blocks=(1, 0, 0), patch_sizes=(2, 1, 1)))
+    network = declare(RTSeg(3, width=1.0, segment_blocks=(1, 0, 0), patch_sizes=(2, 1, 1)))
     groups = {group.name: group for group in network.groups if "_mhsa" in group.name}
     # 32 channels at 1/8, P = 2: tokens are 128 wide, four heads of 32, an MLP of 512
     assert {name: (group.size, group.unit) for name, group in groups.items()} == {
@@ -84,14 +86,14 @@ def test_groups_of_an_attention_path():
 
 
 def test_tensors_of_a_block_have_names_of_their_own():
-    for block in declare(NetworkSpec(3, width=0.5)).plain_blocks:
+    for block in declare(RTSeg(3, width=0.5)).plain_blocks:
         names = [op.name for op in block.ops]
         assert len(set(names)) == len(names)
         assert all(op.output.name == f"{block.name}.{op.name}" for op in block.ops)
 
 
 def test_block_inputs_are_what_others_wrote():
-    network = declare(NetworkSpec(3, width=0.5, segment_blocks=(0, 0, 0)))
+    network = declare(RTSeg(3, width=0.5, segment_blocks=(0, 0, 0)))
     inputs = {block.name: [tensor.name for tensor in block.inputs] for block in network.plain_blocks}
     assert inputs["aggregation"] == ["detail_3_3.conv", "context.conv"]
     assert inputs["head"] == ["aggregation.conv", "image"]
@@ -99,11 +101,11 @@ def test_block_inputs_are_what_others_wrote():
 
 
 def test_a_builder_reads_the_groups_that_it_is_given():
-    x = Tensor("x", (Group("x", 4),), 2)
+    x = Tensor("x", (Group("x", 4),), Strided(2))
     builder = Builder("b", "conv", "detail", Group)
     y = builder.conv("one", x, builder.group("wide", 8), stride=2)
     z = builder.conv("two", y)
-    assert (y.stride, y.channels, z.groups) == (4, 8, y.groups)
+    assert (y.extent, y.channels, z.groups) == (Strided(4), 8, y.groups)
     assert [op.depthwise for op in builder.build().ops] == [False, True]
 
 
@@ -209,4 +211,4 @@ def test_missing_file_and_folder(tmp_path):
 )
 def test_specs_that_cannot_work(settings, message):
     with pytest.raises(UserError, match=message):
-        NetworkSpec(**{"num_classes": 3, **settings})
+        RTSeg(**{"num_classes": 3, **settings})

@@ -11,16 +11,19 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from helpers import operator_cases
+from helpers.filling import block_variables
 
-from rtseg_jax.architecture import ArchSpec, NetworkSpec, declare, declare_spec
+from rtseg_jax.architecture import ArchSpec, declare, declare_spec
 from rtseg_jax.export import operators, parity, tflite
 from rtseg_jax.export.heads import network_function
 from rtseg_jax.export.spec import ExportSpec
 from rtseg_jax.latency.sampling import living
 from rtseg_jax.models.network import BlockModule
+from rtseg_jax.zoo import BiSeNetV2, RTSeg
 
-TINY = NetworkSpec(num_classes=3, width=0.25, segment_blocks=(1, 1, 1))
-PLAIN = NetworkSpec(num_classes=3, width=0.25, segment_blocks=(1, 1, 1), block="gather_expansion")
+TINY = RTSeg(num_classes=3, width=0.25, segment_blocks=(1, 1, 1))
+PLAIN = BiSeNetV2(num_classes=3, width=0.25, segment_blocks=(1, 1, 1))
 SIZES = ((32, 64), (33, 65))
 MEAN, STD = (0.3, 0.4, 0.5), (0.2, 0.25, 0.3)
 PATHS = ("mhsa", "skip", "lir")
@@ -59,6 +62,38 @@ def check_network(network, size: tuple[int, int], normalization=None) -> dict:
     return {**dataclasses.asdict(found), **dataclasses.asdict(operators.inspect(model))}
 
 
+def check_operators() -> dict:
+    """Every case of the operators' suite in one graph: the difference of each, over its largest output."""
+    cases = {name: operator_cases.block_of(name) for name in operator_cases.CASES}
+    tensors = list(dict.fromkeys(tensor for block in cases.values() for tensor in block.inputs))
+    generator = np.random.default_rng(0)
+    shapes = [(1, *tensor.size(operator_cases.SIZE), tensor.channels) for tensor in tensors]
+    inputs = [generator.standard_normal(shape, np.float32) for shape in shapes]
+    variables = {name: block_variables(block) for name, block in cases.items()}
+
+    def outputs(lowering: str, given) -> list:
+        values = dict(zip(tensors, given, strict=True))
+        return [
+            BlockModule(block, jnp.float32, lowering).apply(
+                variables[name], [values[tensor] for tensor in block.inputs], None, train=False
+            )
+            for name, block in cases.items()
+        ]
+
+    def flat(*given):
+        return jnp.concatenate([output.reshape(1, -1) for output in outputs("export", given)], 1)
+
+    model = tflite.convert(flat, shapes)
+    expected = jax.jit(lambda given: outputs("native", given))(inputs)
+    ends = np.cumsum([output.size for output in expected])[:-1]
+    found = np.split(parity.run_tflite(model, *inputs).reshape(-1), ends)
+    differences = {
+        name: float(np.abs(ours - output.reshape(-1)).max() / max(1e-6, np.abs(output).max()))
+        for name, ours, output in zip(cases, found, expected, strict=True)
+    }
+    return {"differences": differences, **dataclasses.asdict(operators.inspect(model))}
+
+
 def searched() -> ArchSpec:
     """A small decided network of odd widths and all paths."""
     supernet = declare(TINY)
@@ -69,7 +104,7 @@ def searched() -> ArchSpec:
 
 def main(folder: Path) -> None:
     """All cases."""
-    found: dict = {"blocks": {}, "networks": {}}
+    found: dict = {"blocks": {}, "networks": {}, "operators": check_operators()}
     for kind, block in blocks().items():
         found["blocks"][f"{kind}-33x65"] = check_block(block, SIZES[1])
     found["blocks"]["mhsa_patch2-32x64"] = check_block(blocks()["mhsa_patch2"], SIZES[0])

@@ -3,11 +3,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rtseg_jax.architecture import NetworkSpec, declare
+from rtseg_jax.architecture import declare
 from rtseg_jax.export.heads import before_upsampling, class_map, network_function
 from rtseg_jax.models import SegmentationNetwork, initial_variables
+from rtseg_jax.zoo import RTSeg
 
-SPEC = NetworkSpec(num_classes=5, width=0.25, segment_blocks=(1, 1, 1))
+SPEC = RTSeg(num_classes=5, width=0.25, segment_blocks=(1, 1, 1))
 NETWORK = declare(SPEC)
 
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.operator_cases import CASES as CASES_OF_OPERATORS
 
 pytestmark = pytest.mark.xdist_group("converted")  # one worker makes what all of them look at
 
@@ -46,6 +47,12 @@ def test_every_case_was_converted(found: dict):
 @pytest.mark.parametrize("case", CASES)
 def test_blocks_equal_the_native_lowering(found: dict, case: str):
     assert found["blocks"][case]["difference"] < 1e-5
+
+
+def test_operators_equal_the_native_lowering(found: dict):
+    differences = found["operators"]["differences"]
+    assert set(differences) == set(CASES_OF_OPERATORS)
+    assert {name: value for name, value in differences.items() if value > 1e-5} == {}
 
 
 @pytest.mark.parametrize("case", NETWORKS)

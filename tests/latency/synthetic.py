@@ -2,12 +2,13 @@
 
 import numpy as np
 
-from rtseg_jax.architecture import Block, Network, NetworkSpec, declare_spec, graph
+from rtseg_jax.architecture import Block, Network, declare_spec, graph, operators
 from rtseg_jax.architecture.counts import op_macs, pixels
 from rtseg_jax.latency.fitting import Measured
 from rtseg_jax.latency.sampling import sample_blocks, sample_networks
+from rtseg_jax.zoo import RTSeg
 
-SPEC = NetworkSpec(num_classes=5, width=0.5)
+SPEC = RTSeg(num_classes=5, width=0.5)
 SIZE = (64, 128)
 CARD = {
     "device": "formula",
@@ -28,9 +29,9 @@ CARD = {
 
 def op_ms(op: graph.Op, size: tuple[int, int] = SIZE) -> float:
     """A roofline: arithmetic or memory, whichever takes longer, and a start-up time."""
-    if isinstance(op, graph.Dropout):
+    if isinstance(op, operators.Dropout):
         return 0.0
-    slow = isinstance(op, graph.Conv) and op.depthwise
+    slow = isinstance(op, operators.Conv) and op.depthwise
     arithmetic = op_macs(op, size) / (2e6 if slow else 4e7)
     moved = sum(pixels(tensor, size) * tensor.channels for tensor in (*op.inputs, op.output)) / 5e6
     return max(arithmetic, moved) + 0.001

@@ -180,7 +180,7 @@ def test_whatever_shows_modelled_figures_says_so(tmp_path: Path, capsys: pytest.
 SWEEPS = """
 import dataclasses, functools, json, sys
 from pathlib import Path
-from rtseg_jax.architecture import NetworkSpec
+from rtseg_jax.zoo import RTSeg
 from rtseg_jax.export.operators import inspect
 from rtseg_jax.latency import LatencySpec, backends, sweep
 from rtseg_jax.latency.analytic import Analytic, Device
@@ -189,7 +189,7 @@ from rtseg_jax.latency.fitting import fit
 device = Device("exact", "powers of two", 2**20 / 1e6, 2**18 / 1e6, 2.0**-5, 4, 2)
 sweep.fit = functools.partial(fit, steps=10)
 spec = LatencySpec(device="exact", num_blocks=5, num_networks=2, num_unseen=0, image_size=(32, 64))
-network = NetworkSpec(num_classes=3, width=0.1, segment_blocks=(1, 0, 1))
+network = RTSeg(num_classes=3, width=0.1, segment_blocks=(1, 0, 1))
 convert, files, found = backends.FileBackend.build, {}, []
 
 def build(self, subject):

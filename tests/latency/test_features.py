@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from rtseg_jax.architecture import Block, Group, NetworkSpec, Tensor, counts, declare
-from rtseg_jax.architecture.blocks import Builder, conv_block, lir_block, mhsa_block
+from rtseg_jax.architecture.builder import Builder
+from rtseg_jax.architecture.extents import Strided
 from rtseg_jax.latency.features import (
     CONTEXT_FEATURES,
     TILINGS,
@@ -18,10 +19,13 @@ from rtseg_jax.latency.features import (
     width_features,
 )
 from rtseg_jax.latency.pricing import feature_table
+from rtseg_jax.zoo import BiSeNetV2, RTSeg
+from rtseg_jax.zoo.bisenetv2 import conv_block
+from rtseg_jax.zoo.rtseg import lir_block, mhsa_block
 
 SIZE = (33, 65)
 MACS = [WIDTH_FEATURES.index(f"{kind}_macs") for kind in ("conv", "pointwise", "depthwise", "transpose", "attention")]
-NETWORKS = [NetworkSpec(num_classes=5, width=0.5, block=block) for block in ("mixed", "lir", "gather_expansion")]
+NETWORKS = [RTSeg(5, width=0.5), RTSeg(5, width=0.5, block="lir"), BiSeNetV2(5, width=0.5)]
 
 
 def all_blocks() -> list[Block]:
@@ -38,7 +42,7 @@ def builder(kind: str) -> Builder:
 
 
 def test_convolution_by_hand():
-    x = Tensor("image", (Group("a", 6),), 2)  # 16 × 32 pixels
+    x = Tensor("image", (Group("a", 6),), Strided(2))  # 16 × 32 pixels
     found = named(conv_block(builder("conv"), x, Group("b", 10), 2))  # to 8 × 16
     expected = dict.fromkeys(found, 0.0) | {
         "conv_macs": 8 * 16 * 9 * 6 * 10,
@@ -58,7 +62,7 @@ def test_convolution_by_hand():
 
 
 def test_tiles_round_outputs_up_and_nothing_else():
-    x = Tensor("image", (Group("a", 6),), 2)
+    x = Tensor("image", (Group("a", 6),), Strided(2))
     block = conv_block(builder("conv"), x, Group("b", 10), 2)
     plain, tiled = named(block), named(block, tiles={**UNTILED, "conv": (16, 32)})
     changed = {name for name in plain if plain[name] != tiled[name]}
@@ -79,7 +83,7 @@ def test_tiles_by_hand():
 
 
 def test_lir_by_hand():
-    x = Tensor("x", (Group("stage", 4),), 8)  # 4 × 8 pixels
+    x = Tensor("x", (Group("stage", 4),), Strided(8))  # 4 × 8 pixels
     found = named(lir_block(builder("lir"), x, 3))
     assert found["conv_macs"] == 32 * 9 * 4 * 4
     assert found["pointwise_macs"] == 32 * 4 * 12 * 2
@@ -91,7 +95,7 @@ def test_lir_by_hand():
 
 
 def test_attention_by_hand():
-    x = Tensor("x", (Group("stage", 4),), 8)  # 4 × 8 pixels, 2 × 4 = 8 tokens at patch 2
+    x = Tensor("x", (Group("stage", 4),), Strided(8))  # 4 × 8 pixels, 2 × 4 = 8 tokens at patch 2
     found = named(mhsa_block(builder("mhsa"), x, patch=2, tokens=16, heads=2, head_width=8, hidden=32))
     assert found["conv_macs"] == 8 * 4 * 4 * 16
     assert found["conv_outputs"] == 8 * 16
@@ -116,7 +120,7 @@ def test_mac_features_add_up_to_the_counted_macs(block: Block):
     assert found == pytest.approx(counts.block_macs(block, SIZE) + pooled, rel=1e-6)
 
 
-@pytest.mark.parametrize("spec", NETWORKS, ids=lambda spec: spec.block)
+@pytest.mark.parametrize("spec", NETWORKS, ids=lambda spec: getattr(spec, "block", spec.name))
 def test_table_equals_block_features_at_partial_widths(spec: NetworkSpec):
     blocks = declare(spec).plain_blocks
     generator = np.random.default_rng(0)

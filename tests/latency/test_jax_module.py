@@ -11,13 +11,14 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from rtseg_jax.architecture import MIXED, ArchSpec, NetworkSpec, declare
+from rtseg_jax.architecture import MIXED, ArchSpec, declare
 from rtseg_jax.latency.backends import CARD_FIELDS, make_backend
 from rtseg_jax.latency.child import accelerator_settings
 from rtseg_jax.latency.jax_module import JaxModule, Program, module_function
 from rtseg_jax.latency.subjects import Subject, block_subject
+from rtseg_jax.zoo import RTSeg
 
-TINY = NetworkSpec(num_classes=3, width=0.1, segment_blocks=(1, 0, 0))
+TINY = RTSeg(num_classes=3, width=0.1, segment_blocks=(1, 0, 0))
 
 
 @dataclasses.dataclass
@@ -126,12 +127,12 @@ def test_only_sweeps_of_modules_may_use_the_accelerator():
 SWEEP = """
 import json, sys
 from pathlib import Path
-from rtseg_jax.architecture import NetworkSpec
+from rtseg_jax.zoo import RTSeg
 from rtseg_jax.latency import LatencyModel, LatencySpec, sweep
 from rtseg_jax.latency.fitting import Fit
 
 sweep.fit = lambda measured, card, seed: Fit(LatencyModel({"spread": 0.0}, (), card, {}), {}, [1.0])
-network = NetworkSpec(num_classes=3, width=0.1, segment_blocks=(1, 0, 0))
+network = RTSeg(num_classes=3, width=0.1, segment_blocks=(1, 0, 0))
 spec = LatencySpec(device="jax", num_blocks=4, num_networks=1, num_unseen=0, runs=3, image_size=(32, 64))
 model = sweep.sweep(network, spec, Path(sys.argv[1]), lambda *progress: None).model
 print(json.dumps({"card": model.card, "tensorflow": "tensorflow" in sys.modules, "summary": sweep.summary(model)}))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from synthetic import CARD, SIZE, SPEC, block_ms, measure, network_ms
 
-from rtseg_jax.architecture import MIXED, PATHS, ArchSpec, Block, declare, declare_spec
+from rtseg_jax.architecture import MIXED, ArchSpec, Block, declare, declare_spec
 from rtseg_jax.errors import UserError
 from rtseg_jax.latency import LatencyModel, arch_latency, fitting, network_latency
 from rtseg_jax.latency.accuracy import conformal_spread
@@ -19,6 +19,8 @@ from rtseg_jax.latency.arrays import Arrays, Features
 from rtseg_jax.latency.predictor import ROUGH_FEATURES, perceptron, predict_blocks, rough
 from rtseg_jax.latency.pricing import latency_by_part, total_latency
 from rtseg_jax.latency.sampling import living, sample_blocks, sample_networks
+
+PATHS = ("skip", "lir", "mhsa")
 
 SUPERNET = declare(SPEC)
 GROUPS = SUPERNET.searched_groups

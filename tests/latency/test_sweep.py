@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from synthetic import CARD, SPEC, block_ms, network_ms
 
-from rtseg_jax.architecture import MIXED, ArchSpec, Block, NetworkSpec, declare, declare_spec
+from rtseg_jax.architecture import MIXED, ArchSpec, Block, declare, declare_spec
 from rtseg_jax.errors import UserError
 from rtseg_jax.latency import LatencyModel, LatencySpec, arch_latency, backends, sampling, sweep
 from rtseg_jax.latency.backends import Timing, make_backend, merge, timing_of
@@ -20,11 +20,12 @@ from rtseg_jax.latency.fitting import fit
 from rtseg_jax.latency.measurements import Measurements, Origin, read_rows
 from rtseg_jax.latency.sampling import block_groups, sample_blocks, sample_networks, sample_unseen_networks
 from rtseg_jax.latency.subjects import Subject, block_subject
+from rtseg_jax.zoo import RTSeg
 
 FAST = LatencySpec(device="formula", num_blocks=12, num_networks=3, num_unseen=2, image_size=(64, 128))
 RECORDED = Path(__file__).with_name("host_measurements.jsonl")
 ORIGIN = Origin("3f", "2026-02-03")
-TINY = NetworkSpec(num_classes=3, width=0.1, segment_blocks=(1, 0, 1))
+TINY = RTSeg(num_classes=3, width=0.1, segment_blocks=(1, 0, 1))
 
 
 class Formula:

@@ -1,5 +1,6 @@
 """Batch norm against Flax's, and by hand."""
 
+import dataclasses
 import functools
 
 import jax
@@ -9,7 +10,7 @@ import pytest
 from flax import linen as nn
 from jax.sharding import NamedSharding, PartitionSpec
 
-from rtseg_jax.models.batch_norm import BatchNorm
+from rtseg_jax.models.batch_norm import Statistics, batch_norm
 
 SIZES = [(8, 16), (7, 9), (11, 13), (1, 1), (2, 3)]
 
@@ -24,8 +25,18 @@ def variables(channels):
     return {"params": params, "batch_stats": {"mean": rows[2], "var": 0.1 + jnp.square(rows[3])}}
 
 
-def ours(train, dtype):
-    return BatchNorm(train, dtype)
+@dataclasses.dataclass(frozen=True)
+class Ours:
+    """The function in the form of Flax's module."""
+
+    train: bool
+    dtype: object
+
+    def apply(self, variables, x, mutable):
+        params, old = variables["params"], variables["batch_stats"]
+        statistics = Statistics(old["mean"], old["var"])
+        y, new = batch_norm(x, params["scale"], params["bias"], statistics, train=self.train, dtype=self.dtype)
+        return y, {"batch_stats": {"mean": new.mean, "var": new.variance}}
 
 
 def theirs(train, dtype):
@@ -55,14 +66,14 @@ def assert_close(actual, expected, **tolerance):
 @pytest.mark.parametrize("size", SIZES)
 def test_equals_flax(size, train):
     x, dy = 3 * normal(2, *size, 5) + 1, normal(2, *size, 5, seed=2)
-    actual, expected = (run(make(train, jnp.float32), x, variables(5), dy) for make in (ours, theirs))
+    actual, expected = (run(make(train, jnp.float32), x, variables(5), dy) for make in (Ours, theirs))
     assert_close(actual, expected, rtol=1e-4, atol=1e-5 if size != (1, 1) else 1e-4)
 
 
 @pytest.mark.parametrize("train", [True, False])
 def test_equals_flax_in_bfloat16(train):
     x, dy = (normal(2, 8, 16, 5, seed=seed).astype(jnp.bfloat16) for seed in (0, 2))
-    actual, expected = (run(make(train, jnp.bfloat16), x, variables(5), dy) for make in (ours, theirs))
+    actual, expected = (run(make(train, jnp.bfloat16), x, variables(5), dy) for make in (Ours, theirs))
     assert actual["y"].dtype == jnp.bfloat16
     assert_close(actual, expected, rtol=2e-2, atol=2e-2)  # eight bits of mantissa
     assert_close(actual["updated"], expected["updated"], rtol=1e-5, atol=1e-6)  # statistics stay in float32
@@ -74,7 +85,7 @@ def test_by_hand():
         "params": {"scale": jnp.ones(1), "bias": jnp.zeros(1)},
         "batch_stats": {"mean": jnp.zeros(1), "var": jnp.ones(1)},
     }
-    result = run(ours(True, jnp.float32), x, fresh, x)
+    result = run(Ours(True, jnp.float32), x, fresh, x)
     np.testing.assert_allclose(result["y"].ravel(), np.array([-3, -1, 1, 3]) / np.sqrt(5 + 1e-5), rtol=1e-6)
     stats = result["updated"]["batch_stats"]
     np.testing.assert_allclose([stats["mean"][0], stats["var"][0]], [0.1 * 4, 0.9 + 0.1 * 5], rtol=1e-6)
@@ -86,13 +97,15 @@ def test_by_hand():
 
 def test_a_constant_channel_has_finite_gradients():
     x = jnp.full((2, 8, 8, 3), 0.1)
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(run(ours(True, jnp.float32), x, variables(3), x)))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(run(Ours(True, jnp.float32), x, variables(3), x)))
 
 
-def test_initialization_leaves_running_statistics():
-    module = ours(True, jnp.float32)
-    actual = module.init(jax.random.key(0), 5 + normal(2, 4, 4, 3))
-    assert_close(actual, theirs(True, jnp.float32).init(jax.random.key(0), normal(2, 4, 4, 3)), rtol=0)
+def test_epsilon_by_hand():
+    x = jnp.array([1.0, 3.0]).reshape(1, 1, 2, 1)  # mean 2, biased variance 1
+    one, zero = jnp.ones(1), jnp.zeros(1)
+    for train, expected in ((True, [-0.5, 0.5]), (False, [0.5, 1.5])):
+        y, _ = batch_norm(x, one, zero, Statistics(zero, one), train=train, epsilon=3.0, dtype=jnp.float32)
+        np.testing.assert_allclose(y.ravel(), expected)
 
 
 def test_statistics_are_those_of_the_global_batch():
@@ -100,7 +113,7 @@ def test_statistics_are_those_of_the_global_batch():
     x, dy = 3 * normal(4, 8, 6, 5) + jnp.arange(4.0)[:, None, None, None], normal(4, 8, 6, 5, seed=2)
     split = [jax.device_put(v, NamedSharding(mesh, PartitionSpec("data"))) for v in (x, dy)]
     weights = jax.device_put(variables(5), NamedSharding(mesh, PartitionSpec()))
-    module = ours(True, jnp.float32)
+    module = Ours(True, jnp.float32)
     result = run(module, split[0], weights, split[1])
     assert len(result["y"].sharding.device_set) == 2
     assert_close(result, run(module, x, variables(5), dy), rtol=1e-5, atol=1e-5)
@@ -110,7 +123,7 @@ def test_devices_exchange_vectors_only():
     mesh = jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     x = jax.device_put(normal(4, 8, 6, 5), NamedSharding(mesh, PartitionSpec("data")))
     weights = jax.device_put(variables(5), NamedSharding(mesh, PartitionSpec()))
-    text = run.lower(ours(True, jnp.float32), x, weights, x).compile().as_text()
+    text = run.lower(Ours(True, jnp.float32), x, weights, x).compile().as_text()
     exchanges = [line for line in text.splitlines() if " all-reduce(" in line]
     assert exchanges
     assert all("f32[5]" in line and "f32[4," not in line for line in exchanges)

@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rtseg_jax.architecture import Block, NetworkSpec, counts, declare
+from rtseg_jax.architecture import Block, counts, declare
+from rtseg_jax.architecture.extents import Strided
 from rtseg_jax.models import SegmentationNetwork
 from rtseg_jax.models.network import BlockModule
+from rtseg_jax.zoo import BiSeNetV2, RTSeg
 
 SIZE = (33, 65)
 BATCH = 4  # the context block normalizes over the batch alone: two pictures would leave no gradient
@@ -17,8 +19,8 @@ QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes
 
 _SMALL = {"width": 0.25, "expansion": 2, "mlp_ratio": 2, "head_width": 8, "auxiliary_channels": 8}
 _NETWORKS = [
-    declare(NetworkSpec(5, "mixed", segment_blocks=(1, 0, 0), **_SMALL)),
-    declare(NetworkSpec(5, "gather_expansion", segment_blocks=(1, 0, 0), **_SMALL)),
+    declare(RTSeg(5, segment_blocks=(1, 0, 0), **_SMALL)),
+    declare(BiSeNetV2(5, segment_blocks=(1, 0, 0), width=0.25, expansion=2, auxiliary_channels=8)),
 ]
 BLOCKS = {
     "conv": "detail_2_1",
@@ -126,8 +128,7 @@ def test_shape_and_dtype(kind, dtype):
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(variables))
     apply = functools.partial(module_of(kind, dtype).apply, masks=None, train=False)
     output = jax.eval_shape(apply, variables, inputs_of(block, dtype))
-    height, width = (-(-size // block.output.stride) for size in SIZE)
-    assert output.shape == (BATCH, height, width, block.output.channels)
+    assert output.shape == (BATCH, *block.output.size(SIZE), block.output.channels)
     assert output.dtype == dtype
 
 
@@ -136,9 +137,9 @@ def test_stride(kind):
     block = block_of(kind)
     expected = {"conv": 2, "stem": 4, "downsample": 2, "gather_expansion_down": 2}.get(kind, 1)
     if kind == "head":  # logits return to the size of the image
-        assert block.output.stride == 1
+        assert block.output.extent == Strided(1)
     else:
-        assert block.output.stride == expected * max(1, block.inputs[0].stride)
+        assert block.output.extent == Strided(expected * block.inputs[0].extent.stride)
 
 
 @pytest.mark.parametrize("kind", BLOCKS)

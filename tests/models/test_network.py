@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rtseg_jax.architecture import NetworkSpec, declare
+from rtseg_jax.architecture import declare
 from rtseg_jax.models import Architecture, SegmentationNetwork
 from rtseg_jax.models.network import BlockModule
+from rtseg_jax.zoo import RTSeg
 
 NETWORK = declare(
-    NetworkSpec(3, width=0.05, segment_blocks=(1, 0, 0), expansion=1, mlp_ratio=1, head_width=8, auxiliary_channels=8)
+    RTSeg(3, width=0.05, segment_blocks=(1, 0, 0), expansion=1, mlp_ratio=1, head_width=8, auxiliary_channels=8)
 )
 SIZE = (33, 65)
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}

@@ -1,11 +1,17 @@
 """Pooling: hand values, and the lowerings against each other."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rtseg_jax.models.pooling import avg_pool_3x3_s2, max_pool_3x3_s2
+from rtseg_jax.models.pooling import average_pool, max_pool
+
+STRIDED = {"window": (3, 3), "stride": (2, 2), "padding": "SAME"}
+max_pool_3x3_s2 = functools.partial(max_pool, **STRIDED)
+avg_pool_3x3_s2 = functools.partial(average_pool, **STRIDED)
 
 
 def normal(*shape):

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rtseg_jax.models.resize import resize_bilinear
+from rtseg_jax.models.resize import resize
 
 SIZES = [((4, 6), (8, 12)), ((5, 7), (20, 28)), ((3, 4), (7, 5)), ((8, 8), (3, 5)), ((1, 1), (4, 4)), ((9, 5), (9, 10))]
 
@@ -19,7 +19,7 @@ def normal(*shape, seed=0):
 @pytest.mark.parametrize(("size", "target"), SIZES)
 def test_equals_opencv(size, target, lowering):
     x = normal(2, *size, 3)
-    y = jax.jit(lambda x: resize_bilinear(x, target, lowering=lowering))(x)
+    y = jax.jit(lambda x: resize(x, target, lowering=lowering))(x)
     for picture, small in zip(y, np.asarray(x), strict=True):
         expected = cv2.resize(small, target[::-1], interpolation=cv2.INTER_LINEAR)
         np.testing.assert_allclose(picture, expected, atol=1e-6)
@@ -28,26 +28,26 @@ def test_equals_opencv(size, target, lowering):
 @pytest.mark.parametrize("lowering", ["native", "cpu", "export"])
 def test_by_hand(lowering):
     x = jnp.array([0.0, 4.0]).reshape(1, 1, 2, 1)
-    np.testing.assert_array_equal(resize_bilinear(x, (1, 4), lowering=lowering).ravel(), [0, 1, 3, 4])
+    np.testing.assert_array_equal(resize(x, (1, 4), lowering=lowering).ravel(), [0, 1, 3, 4])
 
 
 @pytest.mark.parametrize("lowering", ["native", "cpu", "export"])
 def test_same_size_is_identity(lowering):
     x = normal(1, 3, 4, 2)
-    assert resize_bilinear(x, (3, 4), lowering=lowering) is x
+    assert resize(x, (3, 4), lowering=lowering) is x
 
 
 @pytest.mark.parametrize(("size", "target"), SIZES)
 def test_gradient_is_the_transpose(size, target):
     x, dy = normal(2, *size, 3), normal(2, *target, 3, seed=1)
     for lowering in ("native", "cpu"):
-        y, pullback = jax.vjp(lambda x, lowering=lowering: resize_bilinear(x, target, lowering=lowering), x)
+        y, pullback = jax.vjp(lambda x, lowering=lowering: resize(x, target, lowering=lowering), x)
         np.testing.assert_allclose(jnp.vdot(dy, y), jnp.vdot(pullback(dy)[0], x), rtol=1e-4, atol=1e-5)
 
 
 def test_export_is_one_marked_operation():
     x = normal(1, 2, 3, 4)
-    text = jax.jit(lambda x: resize_bilinear(x, (4, 6), lowering="export")).lower(x).as_text()
+    text = jax.jit(lambda x: resize(x, (4, 6), lowering="export")).lower(x).as_text()
     assert 'stablehlo.composite "odml.upsample_bilinear2d"' in text
     assert "size = dense<[4, 6]> : tensor<2xi64>" in text
     assert "align_corners = false" in text
@@ -56,4 +56,4 @@ def test_export_is_one_marked_operation():
 @pytest.mark.parametrize("lowering", ["native", "cpu", "export"])
 def test_bfloat16_is_kept(lowering):
     x = normal(1, 2, 3, 4).astype(jnp.bfloat16)
-    assert resize_bilinear(x, (4, 6), lowering=lowering).dtype == jnp.bfloat16
+    assert resize(x, (4, 6), lowering=lowering).dtype == jnp.bfloat16

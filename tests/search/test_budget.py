@@ -3,12 +3,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rtseg_jax.architecture import MIXED, ArchSpec, NetworkSpec, counts, declare, declare_spec
+from rtseg_jax.architecture import MIXED, ArchSpec, counts, declare, declare_spec
 from rtseg_jax.errors import UserError
 from rtseg_jax.latency.sampling import sample_networks
 from rtseg_jax.search.budget import Budget
+from rtseg_jax.zoo import RTSeg
 
-SPEC = NetworkSpec(num_classes=5, width=0.25, segment_blocks=(1, 1, 1))
+SPEC = RTSeg(num_classes=5, width=0.25, segment_blocks=(1, 1, 1))
 SUPERNET = declare(SPEC)
 SIZE = (64, 128)
 FULL = {group.name: jnp.float32(group.size) for group in SUPERNET.searched_groups}

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from rtseg_jax.architecture import MIXED, PATHS, ArchSpec, NetworkSpec, counts, declare, declare_spec, live_groups
+from rtseg_jax.architecture import MIXED, ArchSpec, counts, declare, declare_spec, live_groups
 from rtseg_jax.errors import UserError
 from rtseg_jax.search.arch_params import ArchParams, initialize, path_probabilities, width_masks
 from rtseg_jax.search.decide import (
@@ -22,8 +22,11 @@ from rtseg_jax.search.decide import (
 from rtseg_jax.search.uniform import FORMS, mixed_paths, supernet_spec, uniform_spec
 from rtseg_jax.training.optimizers import architecture_optimizer
 from rtseg_jax.training.specs import SearchSpec
+from rtseg_jax.zoo import RTSeg
 
-SPEC = NetworkSpec(19, width=1.0, segment_blocks=(1, 1, 1))
+PATHS = ("skip", "lir", "mhsa")
+
+SPEC = RTSeg(19, width=1.0, segment_blocks=(1, 1, 1))
 NETWORK = declare(SPEC)
 SIZE = (256, 512)
 
@@ -206,7 +209,7 @@ def test_warnings(latency_of):
 
 
 def test_live_groups_by_hand():
-    spec = NetworkSpec(3, width=0.25, segment_blocks=(1, 0, 0), head_width=8)
+    spec = RTSeg(3, width=0.25, segment_blocks=(1, 0, 0), head_width=8)
     network = declare(spec)
     lir = {"stage8_1_lir.conv", "stage8_1_lir.expand"}
     mhsa = {"stage8_1_mhsa.tokens", "stage8_1_mhsa.heads", "stage8_1_mhsa.hidden"}

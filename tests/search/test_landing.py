@@ -6,8 +6,9 @@ import json
 import pytest
 
 from benchmarks.landing import Row, Search, markdown, passed, row_of, verdict
-from rtseg_jax.architecture import ArchSpec, NetworkSpec
+from rtseg_jax.architecture import ArchSpec
 from rtseg_jax.training.workdir import Workdir
+from rtseg_jax.zoo import RTSeg
 
 ROW = Row(
     form="published",
@@ -38,7 +39,7 @@ def test_row_of_a_finished_search(tmp_path):
         )
     workdir.append_history({"phase": "search", "step": 40, "miou": 0.5})
     workdir.finish("search", {"predicted_ms": 1.97, "recalibrated_miou": 0.3})
-    arch = ArchSpec(NetworkSpec(3), {"detail": 20, "stage8": 16}, {"stage8_1": "lir"})
+    arch = ArchSpec(RTSeg(3), {"detail": 20, "stage8": 16}, {"stage8_1": "lir"})
     row = row_of(Search("published", target, 0, workdir), arch, 2.1)
     assert (row.soft, row.soft_last) == (pytest.approx(1.15), pytest.approx(1.2))
     assert (row.predicted, row.measured) == (pytest.approx(0.985), pytest.approx(1.05))

@@ -10,15 +10,18 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpy_network
 import pytest
+from helpers import numpy_network
 
-from rtseg_jax.architecture import PATHS, NetworkSpec, declare, declare_spec, live_groups
+from rtseg_jax.architecture import declare, declare_spec, live_groups
 from rtseg_jax.models import Architecture, SegmentationNetwork
 from rtseg_jax.search.decide import make_spec
 from rtseg_jax.search.slicing import masks_of, slice_variables
+from rtseg_jax.zoo import RTSeg
 
-SPEC = NetworkSpec(
+PATHS = ("skip", "lir", "mhsa")
+
+SPEC = RTSeg(
     4,
     width=0.25,
     segment_blocks=(1, 1, 1),

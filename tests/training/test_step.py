@@ -9,8 +9,9 @@ import numpy as np
 import optax
 import pytest
 
-from rtseg_jax.architecture import PATHS, NetworkSpec, declare
+from rtseg_jax.architecture import declare
 from rtseg_jax.models import Architecture, SegmentationNetwork
+from rtseg_jax.models.normalization import normalize
 from rtseg_jax.search.arch_params import ArchParams, initialize
 from rtseg_jax.search.estimators import binarize, sample_path
 from rtseg_jax.training.beta_control import BetaControl
@@ -20,9 +21,12 @@ from rtseg_jax.training.published_search import PublishedSearch
 from rtseg_jax.training.sharding import data_mesh, put_batch, put_replicated, replicated, split
 from rtseg_jax.training.specs import SearchSpec
 from rtseg_jax.training.state import TrainState
-from rtseg_jax.training.step import StepSetup, make_step, normalize
+from rtseg_jax.training.step import StepSetup, make_step
+from rtseg_jax.zoo import RTSeg
 
-SPEC = NetworkSpec(
+PATHS = ("skip", "lir", "mhsa")
+
+SPEC = RTSeg(
     3,
     width=0.05,  # eight channels everywhere but in the head
     segment_blocks=(0, 0, 1),

@@ -1,0 +1,50 @@
+"""A network's variables as its declaration has them: nothing is traced to know their names and shapes."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from rtseg_jax.architecture import Network
+from rtseg_jax.architecture.graph import Weight
+
+Tree = Any
+Path = tuple[str, ...]
+
+COLLECTIONS = ("params", "batch_stats")
+"""Flax's names of what is trained and of what is estimated."""
+
+
+def collection(weight: Weight) -> str:
+    """Which of `COLLECTIONS` a weight belongs to."""
+    return "params" if weight.trained else "batch_stats"
+
+
+def network_tree(network: Network, make: Callable[[Path, Weight], Any]) -> dict[str, Tree]:
+    """Variables of a network, auxiliary heads included: `make` gets the path of each, the block's name first."""
+    result: dict[str, Tree] = {name: {} for name in COLLECTIONS}
+    for block in (*network.plain_blocks, *network.auxiliary):
+        for name, weight in block.weights.items():
+            path = (block.name, *name)
+            insert(result[collection(weight)], path, make(path, weight))
+    return result
+
+
+def nested(leaves: Iterable[tuple[Path, Any]]) -> Tree:
+    """A tree of its leaves."""
+    result: Tree = {}
+    for path, leaf in leaves:
+        insert(result, path, leaf)
+    return result
+
+
+def insert(tree: Tree, path: Path, leaf: Any) -> None:
+    """Puts a leaf into a tree of dictionaries."""
+    for name in path[:-1]:
+        tree = tree.setdefault(name, {})
+    tree[path[-1]] = leaf
+
+
+def lookup(tree: Mapping[str, Any], path: Path) -> Any:
+    """The leaf or tree at a path; raises `KeyError` where there is none."""
+    for name in path:
+        tree = tree[name]
+    return tree

@@ -1,0 +1,121 @@
+"""STDC1 and STDC2 (Fan et al. 2021), after the authors' code; the detail head and other side heads are for training."""
+
+import dataclasses
+from typing import ClassVar
+
+from rtseg_jax.architecture.builder import Builder
+from rtseg_jax.architecture.graph import Network, Tensor
+from rtseg_jax.architecture.network_spec import NetworkSpec, Published, Score
+from rtseg_jax.architecture.sketch import Sketch
+
+ROWS = (256, 512, 1024)
+
+
+@dataclasses.dataclass(frozen=True)
+class STDC(NetworkSpec):
+    """Short-term dense concatenation network.
+
+    Attributes:
+      blocks: in each row; the first has stride 2.
+    """
+
+    blocks: ClassVar[tuple[int, int, int]]
+
+    def declare(self) -> Network:
+        """Trunk, context path, fusion with the map at 1/8, head."""
+        n = Sketch(self.num_classes)
+        b = n.block("stem", "stem", "trunk")
+        x = b.conv("conv_1", n.image, 32, stride=2, activation="relu")
+        x = b.conv("conv_2", x, 64, stride=2, activation="relu")
+        maps = []
+        for row, (channels, blocks) in enumerate(zip(ROWS, self.blocks, strict=True), start=1):
+            for i in range(1, blocks + 1):
+                down = i == 1
+                b = n.block(f"row{row}_{i}", "stdc_down" if down else "stdc", "trunk")
+                x = dense_concatenation(b, x, channels, down=down)
+            maps.append(x)
+        eighth, sixteenth, deepest = maps
+        b = n.block("context", "stdc_context", "context")
+        y = b.conv("global", b.mean("mean", deepest), 128, kernel=1, activation="relu")
+        y = b.sum("sum_1", refined(b, "refine_1", deepest), y)
+        y = b.conv("conv_1", b.resize("up_1", y, sixteenth, "nearest"), 128, activation="relu")
+        y = b.sum("sum_2", refined(b, "refine_2", sixteenth), y)
+        y = b.conv("conv_2", b.resize("up_2", y, eighth, "nearest"), 128, activation="relu")
+        x = fusion(n.block("fusion", "feature_fusion", "fusion"), eighth, y)
+        b = n.block("head", "head", "head")
+        x = n.classifier(b, b.conv("conv", x, 256, activation="relu"), bias=False)
+        b.resize("logits", x, n.image, align_corners=True)
+        return n.network()
+
+
+@dataclasses.dataclass(frozen=True)
+class STDC1(
+    STDC,
+    name="stdc1",
+    published=Published(
+        "STDC1",
+        "Fan et al. 2021",
+        "TO",
+        "inference graph; the survey quotes the scores at 75 % of full size, RTSeg those at 50 %",
+        (
+            Score("Cityscapes", "val", 74.5, "survey"),
+            Score("Cityscapes", "test", 75.3, "survey"),
+            Score("Cityscapes", "val", 72.2, "RTSeg"),
+            Score("Cityscapes", "test", 71.9, "RTSeg"),
+        ),
+    ),
+):
+    """STDC1."""
+
+    blocks: ClassVar[tuple[int, int, int]] = (2, 2, 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class STDC2(
+    STDC,
+    name="stdc2",
+    published=Published(
+        "STDC2",
+        "Fan et al. 2021",
+        "TO",
+        "inference graph; the survey quotes the scores at 75 % of full size, RTSeg those at 50 %",
+        (
+            Score("Cityscapes", "val", 77.0, "survey"),
+            Score("Cityscapes", "test", 76.8, "survey"),
+            Score("CamVid", "test", 73.9, "survey"),
+            Score("Cityscapes", "val", 74.2, "RTSeg"),
+            Score("Cityscapes", "test", 73.4, "RTSeg"),
+        ),
+    ),
+):
+    """STDC2."""
+
+    blocks: ClassVar[tuple[int, int, int]] = (4, 5, 3)
+
+
+def dense_concatenation(b: Builder, x: Tensor, channels: int, *, down: bool) -> Tensor:
+    """A chain of convolutions of ever fewer channels, all of them side by side."""
+    first = y = b.conv("conv_1", x, channels // 2, kernel=1, activation="relu")
+    if down:
+        y = b.conv("depthwise", first, stride=2)
+        first = b.pool("pool", first, "average")
+    parts = [first]
+    for i, share in enumerate((4, 8, 8), start=2):
+        y = b.conv(f"conv_{i}", y, channels // share, activation="relu")
+        parts.append(y)
+    return b.concat("concat", *parts)
+
+
+def refined(b: Builder, name: str, x: Tensor, channels: int = 128) -> Tensor:
+    """Attention refinement: a convolution, gated by its own mean."""
+    x = b.conv(f"{name}_conv", x, channels, activation="relu")
+    gate = b.conv(f"{name}_mix", b.mean(f"{name}_mean", x), channels, kernel=1)
+    return b.gate(f"{name}_gated", x, gate)
+
+
+def fusion(b: Builder, fine: Tensor, context: Tensor, channels: int = 256) -> Tensor:
+    """Feature fusion: both maps mixed, plus the result gated by its own mean."""
+    x = b.conv("mix", b.concat("concat", fine, context), channels, kernel=1, activation="relu")
+    gate = b.conv("squeeze", b.mean("mean", x), channels // 4, kernel=1, norm=False, activation="relu")
+    gate = b.conv("excite", gate, channels, kernel=1, norm=False)
+    return b.sum("sum", x, b.gate("gated", x, gate))

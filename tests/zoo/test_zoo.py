@@ -1,0 +1,150 @@
+"""Every network against its exact counts, and some against the NumPy interpreter."""
+
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from absl import flags
+from helpers import numpy_network
+from helpers.filling import random_variables
+
+from rtseg_jax.architecture import counts, declare, network_class, network_classes
+from rtseg_jax.architecture.sketch import Sketch
+from rtseg_jax.models import SegmentationNetwork
+from rtseg_jax.models.initialization import variable_shapes
+from rtseg_jax.training.losses import LossSpec
+from rtseg_jax.training.state import TrainState
+from rtseg_jax.training.step import StepSetup, make_step
+from rtseg_jax.zoo import __main__
+
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+
+# name: parameters, GMACs at 512×1024 and at 1024×2048, 19 classes; counted on the reference implementations
+TABLE = {
+    "bisenetv2": (3_358_627, 24.6033, 98.4132),
+    "enet": (364_311, 3.9221, 15.6883),
+    "erfnet": (2_064_191, 26.6043, 106.4174),
+    "fast_scnn": (1_138_051, 1.6769, 6.7083),
+    "rtseg": (24_490_035, 137.5421, 639.3559),  # fitted to 24.43 M and 136.0 GMACs
+    "stdc1": (8_275_104, 16.8631, 67.4519),
+    "stdc2": (12_305_568, 23.4566, 93.8257),
+}
+
+
+def test_every_network_has_a_row():
+    assert set(TABLE) == set(network_classes())
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_exact_counts(name):
+    parameters, *gmacs = TABLE[name]
+    network = declare(network_class(name)(19))
+    assert counts.parameters(network) == parameters
+    for size, expected in zip(((512, 1024), (1024, 2048)), gmacs, strict=True):
+        assert counts.macs(network, size) / 1e9 == pytest.approx(expected, rel=1e-3)
+    assert network.plain_blocks[-1].output.size((512, 1024)) == (512, 1024)
+
+
+@pytest.mark.parametrize("name", ["enet", "erfnet", "fast_scnn", "stdc1"])
+def test_forward_is_that_of_numpy(name):
+    network = declare(network_class(name)(5))
+    variables = random_variables(network)
+    images = np.random.default_rng(1).standard_normal((1, 64, 64, 3)).astype(np.float32)
+    run = jax.jit(SegmentationNetwork(network).apply, compiler_options=QUICK)
+    found = np.asarray(run(variables, images)["logits"])
+    expected, _ = numpy_network.run(network, variables, images)
+    assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("name", sorted(set(TABLE) - {"rtseg"}))
+def test_a_training_step_of_every_network_fits_its_state(name):
+    """Traced, not compiled: a step maps a state to one of the same shapes."""
+    model = SegmentationNetwork(declare(network_class(name)(5)))
+    variables = variable_shapes(model)
+    optimizer = optax.sgd(0.1)
+    loss = LossSpec(lam=0.0)
+    step = make_step(StepSetup(model, optimizer, loss, seed=0))
+
+    def whole(variables, batch):
+        start = jnp.zeros((), jnp.int32)
+        opt_state = optimizer.init(variables["params"])
+        state = TrainState(start, variables["params"], variables["batch_stats"], opt_state, None, None, None)
+        return state, step(state, batch, None)
+
+    batch = {
+        "image": jax.ShapeDtypeStruct((2, 64, 64, 3), jnp.uint8),
+        "label": jax.ShapeDtypeStruct((2, 64, 64), jnp.uint8),
+    }
+    before, (after, metrics) = jax.eval_shape(whole, variables, batch)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), before) == jax.tree.map(lambda x: (x.shape, x.dtype), after)
+    assert metrics["losses"]["total"].shape == ()
+
+
+def test_a_block_hands_out_its_last_tensor_alone():
+    n = Sketch(5)
+    b = n.block("one", "case", "part")
+    inner = b.conv("inner", n.image, 4)
+    b.conv("last", inner, 4)
+    n.classifier(n.block("two", "case", "part"), inner)
+    with pytest.raises(ValueError, match=r"two reads one\.inner"):
+        n.network()
+
+
+# --- the command ---
+
+
+def command(*arguments):
+    values = flags.FlagValues()
+    __main__.define_flags(values)
+    __main__.main(values(["zoo", *arguments]), values)
+
+
+def test_table_of_networks(capsys):
+    command()
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│ ")]
+    names = [row.split("│")[1].strip() for row in rows]
+    assert [name for name in names if name] == sorted(TABLE)
+    (row,) = (row for row in rows if row.startswith("│ fast_scnn"))
+    assert "1,138,051" in row
+    assert "1.677" in row
+
+
+def test_one_network(capsys):
+    command("enet", "--classes=11", "--size=360x480")
+    text = capsys.readouterr().out
+    assert "Paszke et al. 2016" in text
+    assert "58.3 Cityscapes test [survey]" in text
+    network = declare(network_class("enet")(11))
+    assert f"{counts.parameters(network):,}" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["enet", "erfnet"], "error: 2 networks were named"),
+        (["enett"], "error: there is no network 'enett'; there are bisenetv2, enet, "),
+        (["--size=512"], "error: --size is '512': give HEIGHTxWIDTH, such as 512x1024"),
+        (["--classes=1"], "error: network.num_classes is 1: a segmentation needs at least 2 classes"),
+    ],
+)
+def test_wrong_arguments_are_one_line(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        command(*arguments)
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(message)
+
+
+def test_pages_import_architecture_alone():
+    """Counting a network needs no JAX."""
+    program = (
+        "import sys; from rtseg_jax.zoo import __main__; __main__.networks_table(19, (512, 1024)); "
+        "rooms = {name.split('.')[1] for name in sys.modules if name.startswith('rtseg_jax.')}; "
+        "print(sorted(rooms), 'jax' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "['architecture', 'command_line', 'errors', 'files', 'zoo'] False"
