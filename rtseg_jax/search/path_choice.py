@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-DEFAULT_PATH = "lir"  # of blocks where nothing else is clearly better: convolutions learn fastest
 CERTAINTY = 2.0  # standard errors by which another path must be better
 
 Change = tuple[str, str]
@@ -34,16 +33,15 @@ class Evidence(NamedTuple):
         return float(np.std(self.losses, ddof=1) / np.sqrt(len(self.losses)))
 
 
-def choose_paths(blocks: tuple[str, ...], evidence: Mapping[Change, Evidence], price: float) -> dict[str, str]:
+def choose_paths(defaults: Mapping[str, str], evidence: Mapping[Change, Evidence], price: float) -> dict[str, str]:
     """The path of every block: the change of lowest value if it is below 0 by two standard errors, else the default.
 
     Args:
-      blocks: names of the mixed blocks.
+      defaults: path of every mixed block where nothing else is clearly better.
       evidence: of changes of one block at a time; all other blocks have the default path.
       price: loss that a millisecond is worth where the search stands, see `going_price`.
     """
-    paths = dict.fromkeys(blocks, DEFAULT_PATH)
-    best = dict.fromkeys(blocks, 0.0)
+    paths, best = dict(defaults), dict.fromkeys(defaults, 0.0)
     for (block, path), found in evidence.items():
         value = found.value(price)
         if value + CERTAINTY * found.error < 0 and value < best[block]:

@@ -56,8 +56,8 @@ class Rounds:
 
     @cached_property
     def start(self) -> float:
-        """Cost of the full widths with the first operator in every mixed block."""
-        paths = {mixed.name: mixed.choices[1] for mixed in self.network.mixed_blocks}
+        """Cost of the full widths with the default paths."""
+        paths = default_paths(self.network)
         groups = self.groups(paths)
         return float(self.prices(paths)([{group.name: group.size for group in groups}])[0])
 
@@ -137,6 +137,11 @@ class Rounds:
                 f"{self.target:.3f} {unit}: slices of channels are too coarse to come nearer; choose another target",
             )
         return Decision(make_spec(spec, self.network, widths, paths), kept, cost, warnings)
+
+
+def default_paths(network: Network) -> dict[str, str]:
+    """The first operator in every mixed block, a convolution: it learns fastest, and is what most blocks end as."""
+    return {mixed.name: mixed.choices[1] for mixed in network.mixed_blocks}
 
 
 def decided_paths(network: Network, arch: WorthParams) -> dict[str, str]:

@@ -9,12 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rtseg_jax.architecture import SKIP
 from rtseg_jax.data import training_batches
 from rtseg_jax.files import write_json
 from rtseg_jax.models import Architecture, SegmentationNetwork
 from rtseg_jax.models.normalization import normalize
-from rtseg_jax.search.path_choice import DEFAULT_PATH, Change, Evidence, choose_paths, going_price
-from rtseg_jax.search.rounds import Rounds, decided_paths
+from rtseg_jax.search.path_choice import Change, Evidence, choose_paths, going_price
+from rtseg_jax.search.rounds import Rounds, decided_paths, default_paths
 from rtseg_jax.search.worth_params import WorthParams, initial_worth
 from rtseg_jax.training.losses import LossSpec, segmentation_losses
 from rtseg_jax.training.run import Latency, Run
@@ -71,14 +72,13 @@ class Decider:
 
     def _paths(self, state: TrainState, arch: WorthParams) -> dict[str, str]:
         """Paths by the loss of held-out pictures with one block changed at a time, everything else a convolution."""
-        blocks = tuple(mixed.name for mixed in self.run.supernet.mixed_blocks)
-        plain = dict.fromkeys(blocks, DEFAULT_PATH)
-        if not blocks:
+        plain = default_paths(self.run.supernet)
+        if not plain:
             return plain
         probe = Probe.start(self.run)
         losses: dict[Any, np.ndarray] = {None: probe(state.variables, self._architecture(arch, plain))}
         choices = self.run.supernet.choices
-        changes = [(block, path) for block in blocks for path in choices[block].choices if path != DEFAULT_PATH]
+        changes = [(block, path) for block in plain for path in choices[block].choices if path != plain[block]]
         for change in changes:
             losses[change] = probe(state.variables, self._architecture(arch, {**plain, change[0]: change[1]}))
         narrow = self.rounds.decided(arch, plain, self.rounds.widths(arch, plain, 1))
@@ -93,16 +93,16 @@ class Decider:
             (block, path): Evidence(losses[block, path] - losses[None], self._cost(arch, {**plain, block: path}) - cost)
             for block, path in changes
         }
-        return self._reachable(choose_paths(blocks, evidence, price), evidence)
+        return self._reachable(choose_paths(plain, evidence, price), evidence)
 
     def _reachable(self, paths: dict[str, str], evidence: Mapping[Change, Evidence]) -> dict[str, str]:
         """The same, with blocks skipped where even floors are above the target: those that hurt least first."""
-        order = sorted(paths, key=lambda block: float(evidence[block, "skip"].losses.mean()))
+        order = sorted(paths, key=lambda block: float(evidence[block, SKIP].losses.mean()))
         for block in order:
             floors = {group.name: group.floor for group in self.rounds.groups(paths)}
             if float(self.rounds.prices(paths)([floors])[0]) <= self.rounds.target:
                 break
-            paths = {**paths, block: "skip"}
+            paths = {**paths, block: SKIP}
         return paths
 
     def _architecture(self, arch: WorthParams, paths: Mapping[str, str]) -> Architecture:

@@ -65,10 +65,10 @@ def difference_picture(
     row = _titled_row({title: _enlarge(panel, scale) for title, panel in panels.items()})
     occurring = np.concatenate([truth, truth]), np.concatenate([first, second])
     entries = legend_entries(*occurring, class_names, palette)
-    shares = [100 * part.sum() / max(1, (truth != IGNORE).sum()) for part in difference(truth, first, second)]
+    shares = [float(part.sum() / max(1, (truth != IGNORE).sum())) for part in difference(truth, first, second)]
     texts = (f"only {names[0]} right", f"only {names[1]} right", "both wrong")
     colors = (FIRST_COLOR, SECOND_COLOR, WRONG_COLOR)
-    entries += [(f"{text}: {share:.1f} %", color) for text, share, color in zip(texts, shares, colors, strict=True)]
+    entries += [LegendEntry(text, color, (share,)) for text, share, color in zip(texts, shares, colors, strict=True)]
     return _stack(row, _legend(entries, row.width, _text_size(row)))
 
 
