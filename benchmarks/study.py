@@ -31,7 +31,7 @@ import scipy.stats
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks.landing import load_config
-from rtseg_jax.architecture import PATHS, ArchSpec, Network, NetworkSpec, counts, declare, declare_spec
+from rtseg_jax.architecture import ArchSpec, Network, NetworkSpec, counts, declare, declare_spec
 from rtseg_jax.config import RunSpec, run_spec
 from rtseg_jax.errors import UserError
 from rtseg_jax.files import write_json, write_text
@@ -161,7 +161,7 @@ def random_architecture(study: Study, trial: Trial, config: ml_collections.Confi
     latency_of, target = study.latency_of(network), trial.target * study.full_ms
     generator = np.random.default_rng([trial.seed, 5])
     for _ in range(RANDOM_TRIES):
-        paths = {mixed.name: PATHS[generator.integers(len(PATHS))] for mixed in network.mixed_blocks}
+        paths = {b.name: b.choices[generator.integers(len(b.choices))] for b in network.mixed_blocks}
         shares = {g.name: g.size * np.exp(generator.uniform(np.log(0.1), 0.0)) for g in network.searched_groups}
         for factor in np.geomspace(1.0, 0.05, 200):
             widths = {g.name: g.snap(round(factor * shares[g.name])) for g in network.searched_groups}

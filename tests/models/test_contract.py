@@ -208,7 +208,7 @@ def test_mixed_weighs_its_paths(dtype):
         (None, 3.0),
     ]:
         output = mix(weights)
-        assert output.dtype == (jnp.float32 if kind == "head" else dtype)  # logits are enlarged in float32
+        assert output.dtype == dtype
         np.testing.assert_array_equal(output.astype(jnp.float32), np.full((1, 2, 2, 8), expected, np.float32))
 
 

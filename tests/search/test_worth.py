@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rtseg_jax.architecture import PATHS, Group, NetworkSpec, declare
+from rtseg_jax.architecture import Group, declare
 from rtseg_jax.search.path_choice import Evidence, choose_paths, going_price
 from rtseg_jax.search.rounds import Rounds, decided_paths
 from rtseg_jax.search.worth import (
@@ -21,6 +21,7 @@ from rtseg_jax.search.worth import (
     marginal_worth,
 )
 from rtseg_jax.search.worth_params import initial_worth, sample_worth
+from rtseg_jax.zoo import RTSeg
 
 A, B = Group("a", 16), Group("b", 16)
 GROUPS = (A, B)
@@ -123,7 +124,8 @@ def test_going_price_by_hand():
     assert going_price(1.0, 0.9, 10.0, 4.0) == 0.0
 
 
-SPEC = NetworkSpec(4, width=0.1, segment_blocks=(0, 1, 1), expansion=1, mlp_ratio=1, head_width=8, dropout=0.0)
+CHOICES = ("skip", "lir", "mhsa")
+SPEC = RTSeg(4, width=0.1, segment_blocks=(0, 1, 1), expansion=1, mlp_ratio=1, head_width=8, dropout=0.0)
 NETWORK = declare(SPEC)
 
 
@@ -131,7 +133,7 @@ def channels(kept, paths):
     """Made-up milliseconds: one per channel of what is taken."""
     total = jnp.zeros(())
     for choice, block in NETWORK.walk():
-        weight = 1.0 if choice is None else paths[choice[0]][PATHS.index(choice[1])]
+        weight = 1.0 if choice is None else paths[choice[0]][CHOICES.index(choice[1])]
         for group in {group for op in block.ops for group in op.output.groups if group.searched}:
             total += weight * kept.get(group.name, group.size)
     return total
