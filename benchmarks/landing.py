@@ -98,16 +98,15 @@ def prepared_config(arguments: argparse.Namespace) -> ml_collections.ConfigDict:
     for name in ("search_steps", "pretrain_steps"):
         if getattr(arguments, name):
             config.train[name] = getattr(arguments, name)
-    config.phases = ("pretrain",)
-    supernet = arguments.supernet or arguments.out / "supernet"
-    if not arguments.supernet:
-        quietly(config, supernet)
-    config.init_from, config.phases = str(supernet), ("search",)
     folder = arguments.predictor or arguments.out / "latency"
     if not arguments.predictor and not (folder / "predictor.json").exists():
         spec = run_spec(config)
         run_sweep_in_child(spec.network, spec.latency, folder)
-    config.latency.predictor = str(folder)
+    config.latency.predictor, config.phases = str(folder), ("pretrain",)
+    supernet = arguments.supernet or arguments.out / "supernet"
+    if not arguments.supernet:
+        quietly(config, supernet)
+    config.init_from, config.phases = str(supernet), ("search",)
     return config
 
 

@@ -16,7 +16,9 @@ from rtseg_jax.training.losses import LossSpec
 from rtseg_jax.training.specs import SearchSpec, TrainSpec
 
 SUPERNET = "rtseg"  # the network that `config.network` shapes
-PHASES = ("pretrain", "search", "finetune", "uniform", "evaluate", "export")
+SEARCH_PHASES = ("pretrain", "search", "finetune", "uniform", "evaluate", "export")
+PLAIN_PHASES = ("train", "evaluate", "export")
+PHASES = ("train", *SEARCH_PHASES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +37,11 @@ class RunSpec:
     predictor: str | None
     budget: Budget | None
 
+    @property
+    def searches(self) -> bool:
+        """Whether the network is a supernet; any other one is trained as it is."""
+        return self.network.name == SUPERNET
+
 
 def base_config() -> ml_collections.ConfigDict:
     """RTSeg's recipe for Cityscapes; values not marked are of the paper's section "Experimental Settings".
@@ -44,7 +51,7 @@ def base_config() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     config.seed = 0  # everything random comes from it
     config.batch_size = 64  # pictures per step over all devices (8 on each of 8 GPUs)
-    config.phases = PHASES  # which phases to run, in this order; finished ones are skipped
+    config.phases = ()  # which to run of SEARCH_PHASES, or of PLAIN_PHASES for a `model` without choices; empty: all
     config.init_from = ""  # another run's workdir to take the supernet or architecture.json from; empty: none
     config.budget = ""  # searches without a device, at eval_size: gmacs:NUMBER or mparams:NUMBER; empty: by latency
     config.model = "rtseg"  # which network: rtseg is built by config.network; others, see rtseg_jax/zoo, as published
@@ -180,9 +187,6 @@ def run_spec(config: ml_collections.ConfigDict, info: DatasetInfo | None = None)
 
     `info` are the classes where they are known already: those of `folder` stand in its files, which may be elsewhere.
     """
-    unknown = [phase for phase in config.phases if phase not in PHASES]
-    if unknown:
-        raise UserError(f"config.phases names {unknown[0]!r}; phases are {', '.join(PHASES)}")
     data = data_spec(config)
     check_sampling(data.train_size, data.eval_size)
     info = info or dataset_info(data)
@@ -192,7 +196,7 @@ def run_spec(config: ml_collections.ConfigDict, info: DatasetInfo | None = None)
             'set it to 0, or config.search.rule to "published"'
         )
     return RunSpec(
-        phases=tuple(config.phases),
+        phases=_phases(config),
         init_from=config.init_from or None,
         network=_network_spec(config, info.num_classes),
         data=data,
@@ -204,6 +208,16 @@ def run_spec(config: ml_collections.ConfigDict, info: DatasetInfo | None = None)
         predictor=config.latency.predictor or None,
         budget=Budget.parse(config.budget) if config.budget else None,
     )
+
+
+def _phases(config: ml_collections.ConfigDict) -> tuple[str, ...]:
+    known = SEARCH_PHASES if config.model == SUPERNET else PLAIN_PHASES
+    for phase in config.phases:
+        if phase not in known:
+            raise UserError(
+                f"config.phases names {phase!r}; phases of config.model={config.model} are {', '.join(known)}"
+            )
+    return tuple(config.phases) or known
 
 
 def _network_spec(config: ml_collections.ConfigDict, num_classes: int) -> NetworkSpec:

@@ -10,10 +10,10 @@ from rich.table import Table
 
 from rtseg_jax.architecture import Block, Group, Network, counts, declare, operators
 from rtseg_jax.architecture.graph import Op
-from rtseg_jax.config import RunSpec
+from rtseg_jax.config import PLAIN_PHASES, SEARCH_PHASES, RunSpec
 from rtseg_jax.latency import unit_of_device
 
-TRAINING_PHASES = ("pretrain", "search", "finetune", "uniform")
+TRAINING_PHASES = ("train", "pretrain", "search", "finetune", "uniform")
 
 Size = tuple[int, int]
 
@@ -26,11 +26,19 @@ def describe(spec: RunSpec) -> str:
     console.print(_parts_table(network, spec.data.eval_size))
     if network.mixed_blocks:
         console.print(_attention_table(network, spec))
+    if not spec.searches:
+        console.print(_memory_table(network, spec, jax.device_count()))
+        console.print(_schedule_table(spec))
+        return _text(buffer)
     space = f"{len(network.mixed_blocks)} mixed blocks, {len(network.searched_groups)} channel groups"
     console.print(f"Search space: 10^{search_space_log10(network):.1f} architectures ({space})\n", highlight=False)
     console.print(_memory_table(network, spec, jax.device_count()))
     console.print(_schedule_table(spec))
     console.print(f"Latency target: {_latency_target(spec)}", highlight=False)
+    return _text(buffer)
+
+
+def _text(buffer: io.StringIO) -> str:
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
 
 
@@ -157,7 +165,8 @@ def _memory_table(network: Network, spec: RunSpec, devices: int) -> Table:
 
 def _schedule_table(spec: RunSpec) -> Table:
     table = _table("Schedule", "phase", "steps", "pictures", "learning rate", "runs")
-    for phase in TRAINING_PHASES:
+    own = SEARCH_PHASES if spec.searches else PLAIN_PHASES
+    for phase in (phase for phase in TRAINING_PHASES if phase in own):
         steps = spec.train.steps(phase)
         pictures = f"{steps * spec.train.batch_size:,}"
         runs = "yes" if phase in spec.phases else "no"

@@ -36,11 +36,16 @@ def key() -> jax.Array:
 def predictor_path(tmp_path_factory):
     """A recorded latency predictor, of a device that is a formula."""
     sys.path.insert(0, str(Path(__file__).parent / "latency"))
+    sys.path.insert(0, str(Path(__file__).parent / "training"))
+    from shrinking import NETWORK
     from synthetic import CARD, measure
 
     from rtseg_jax.latency import fitting
+    from rtseg_jax.zoo import RTSeg
 
     path = tmp_path_factory.mktemp("predictor") / "predictor.json"
     model = fitting.fit(measure(), CARD, steps=200).model
-    dataclasses.replace(model, card={**model.card, "image_size": [32, 64]}).save(path)  # what shrunk configs ask for
+    network = RTSeg(2, **NETWORK).to_json()
+    card = {**model.card, "image_size": [32, 64], "network": network}  # what shrunk configs ask for
+    dataclasses.replace(model, card=card).save(path)
     return path

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 from rtseg_jax.architecture import declare, declare_spec
-from rtseg_jax.config import base_config
+from rtseg_jax.config import base_config, run_spec
 from rtseg_jax.data import SYNTHETIC_STREETS
+from rtseg_jax.data.class_file import to_json
 from rtseg_jax.export.metadata import Metadata, attach_metadata
 from rtseg_jax.export.spec import ExportSpec
 from rtseg_jax.models import SegmentationNetwork, initial_variables
@@ -40,7 +41,7 @@ def write_workdir(root: Path, variables: dict) -> Workdir:
     config.data.name, config.data.data_dir = "synthetic_streets", "/nowhere"
     config.data.train_size = config.data.eval_size = SIZE
     workdir = Workdir(root)
-    workdir.claim(config)
+    workdir.claim(config, to_json(run_spec(config).info))
     ARCH.save(workdir.architecture)
     checkpoints = Checkpoints(workdir.checkpoints("best_variables"))
     checkpoints.save(0, variables)

@@ -2,7 +2,7 @@
 
 from rtseg_jax.latency.backends import Timing, unit_of_device
 from rtseg_jax.latency.child import measure_networks_in_child, run_sweep_in_child
-from rtseg_jax.latency.predictor import LatencyModel
+from rtseg_jax.latency.predictor import LatencyModel, check_network
 from rtseg_jax.latency.pricing import NetworkLatency, Prediction, arch_latency, network_latency, predict_arch
 from rtseg_jax.latency.spec import LatencySpec
 
@@ -13,6 +13,7 @@ __all__ = [
     "Prediction",
     "Timing",
     "arch_latency",
+    "check_network",
     "measure_networks_in_child",
     "network_latency",
     "predict_arch",

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from rtseg_jax.architecture import Block
+from rtseg_jax.architecture import Block, NetworkSpec
 from rtseg_jax.errors import UserError
 from rtseg_jax.files import write_text
 from rtseg_jax.latency.backends import SWEEP_FIELDS, unit_of
@@ -114,6 +114,25 @@ def check_card(card: Mapping[str, Any], where: str) -> None:
     missing = [field for field in SWEEP_FIELDS if card.get(field) in (None, "")]
     if missing:
         raise UserError(f"{where}: the card of the measurements has no {', '.join(missing)}; measure again")
+
+
+FREE_FIELDS = ("num_classes", "dropout", "auxiliary_channels")
+"""Fields of a network whose change leaves the blocks' predictions valid: the classifier is a sliver of the head."""
+
+
+def check_network(card: Mapping[str, Any], spec: NetworkSpec, where: str) -> None:
+    """Raises `UserError` where the predictor was measured on blocks of another supernet."""
+    measured, wanted = card.get("network"), spec.to_json()
+    if measured is None:
+        raise UserError(f"{where} does not say on which supernet it was measured; measure again")
+    if measured["name"] != wanted["name"]:
+        raise UserError(f"{where} was measured on {measured['name']}, the network is {wanted['name']}; measure again")
+    for name, value in json.loads(json.dumps(wanted["fields"])).items():
+        if name not in FREE_FIELDS and measured["fields"].get(name) != value:
+            raise UserError(
+                f"{where} was measured on a supernet with {name} {measured['fields'].get(name)}, this one has {value}; "
+                "measure again, or search in the supernet that was measured"
+            )
 
 
 def context_of(block: Block, image_size: tuple[int, int], kinds: tuple[str, ...]) -> tuple[float, ...]:

@@ -57,7 +57,7 @@ def sweep(
     subjects, unseen = sweep_subjects(network_spec, spec), unseen_subjects(network_spec, spec)
     measure_missing(backend, measurements, in_order(subjects, unseen), report)
     seen = measurements.measured(subjects)
-    card = measurements.full_card(subjects)
+    card = {**measurements.full_card(subjects), "network": network_spec.to_json()}
     fitted = fit(seen, card, spec.seed) if base is None else adapt(base, seen, card)
     result = judged(fitted, seen, unseen, measurements)
     result.model.save(out_dir / "predictor.json")

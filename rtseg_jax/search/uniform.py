@@ -22,6 +22,11 @@ STRONGEST = "lir_quarter_head"
 HEAD = "head.conv"
 
 
+def whole_spec(spec: NetworkSpec, network: Network) -> ArchSpec:
+    """A network without mixed blocks as an architecture: everything kept."""
+    return make_spec(spec, network, full_widths(network), {})
+
+
 def supernet_spec(spec: NetworkSpec, network: Network) -> ArchSpec:
     """The supernet as an architecture: everything kept, all operators averaged."""
     return make_spec(spec, network, full_widths(network), mixed_paths(network))

@@ -23,10 +23,20 @@ class Checkpoints:
         self._manager.save(step, args=ocp.args.StandardSave(tree))
 
     def resume(self, like: Any) -> tuple[int, Any] | None:
-        """Like `newest`; removes newer ones that cannot be read, so that the run can write them again."""
+        """Like `newest`; removes newer ones that cannot be read, so that the run can write them again.
+
+        Raises:
+          UserError: there are checkpoints and none can be read: they are of another network or version, and stay.
+        """
         found = self.newest(like)
-        for step in self._manager.all_steps():
-            if found is None or step > found[0]:
+        steps = self._manager.all_steps()
+        if found is None and steps:
+            raise UserError(
+                f"{self._folder}: none of its {len(steps)} checkpoints can be read, they are damaged or of another "
+                "version; delete that folder to begin the phase again, or name another --workdir"
+            )
+        for step in steps:
+            if found is not None and step > found[0]:
                 self._manager.delete(step)
         return found
 

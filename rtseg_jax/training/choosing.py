@@ -9,7 +9,7 @@ from rtseg_jax.training.run import Run
 from rtseg_jax.training.scoring import make_scorer
 from rtseg_jax.training.workdir import Workdir
 
-CANDIDATES = {"searched": "finetune", "uniform": "uniform"}
+CANDIDATES = {"searched": "finetune", "uniform": "uniform", "trained": "train"}
 """The networks that may be handed over, and the phase that trains each."""
 
 
@@ -20,6 +20,8 @@ def candidates(run: Run) -> dict[str, ArchSpec]:
         found["searched"] = run.searched()
     if run.workdir.finished("uniform"):
         found["uniform"] = ArchSpec.load(run.workdir.uniform)
+    if run.workdir.finished("train"):
+        found["trained"] = ArchSpec.load(run.workdir.trained)
     return found
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import ml_collections
 
+from rtseg_jax.config import run_spec
 from rtseg_jax.errors import UserError
 from rtseg_jax.files import write_json, write_text, write_whole
 from rtseg_jax.training.train_and_evaluate import train_and_evaluate
@@ -30,10 +31,11 @@ def front(config: ml_collections.ConfigDict, targets: list[float], out: Path) ->
     """Runs every phase for every target; returns the table, which is also in `out`."""
     supernet = _changed(config, phases=("pretrain",))
     train_and_evaluate(supernet, out / "supernet")
+    spec = run_spec(config)
     predictor = config.latency.predictor or str(out / "supernet" / "latency")
     rows: list[dict[str, Any]] = []
     for target in targets:
-        left = tuple(phase for phase in config.phases if phase != "pretrain")
+        left = tuple(phase for phase in spec.phases if phase != "pretrain")
         one = _changed(config, phases=left, init_from=str(out / "supernet"))
         one.latency.target_ms = target
         if not config.budget:

@@ -32,8 +32,11 @@ PICTURES = 6  # validation pictures in the report
 Row = dict[str, Any]
 
 
-def evaluate(run: Run, latency: Latency) -> dict[str, Any]:
-    """Scores and measures every network of the run, prints the table, writes the report."""
+def evaluate(run: Run, latency: Latency | None) -> dict[str, Any]:
+    """Scores and measures every network of the run, prints the table, writes the report.
+
+    `latency` is None where the network was trained as it is: nothing is predicted, and there is no target.
+    """
     architectures = _architectures(run)
     timings = _measure(run, architectures)
     trained = [name for name in architectures if name in TRAINED and not (name == "supernet" and _sampled(run))]
@@ -44,8 +47,8 @@ def evaluate(run: Run, latency: Latency) -> dict[str, Any]:
             row["miou"] = scores[row["name"]].miou
     rows = _with_slicing_rows(run, rows)
     choice = run.workdir.results().get("choice")
-    print_table(rows, latency.target_ms, latency.unit, unit_of_device(run.spec.latency.device), choice)
-    target_ms, unit = latency.target_ms, latency.unit
+    target_ms, unit = (latency.target_ms, latency.unit) if latency else (None, "ms")
+    print_table(rows, target_ms, unit, unit_of_device(run.spec.latency.device), choice)
     reasons = json.loads(run.workdir.worth.read_text()) if run.workdir.worth.exists() else None
     write_report(
         run.workdir.report,
@@ -58,7 +61,7 @@ def evaluate(run: Run, latency: Latency) -> dict[str, Any]:
         choices=_choices(run),
     )
     classes = {name: score.as_json() for name, score in scores.items()}
-    return {"table": rows, "classes": classes, "target_ms": latency.target_ms, "verdict": verdict(rows, choice)}
+    return {"table": rows, "classes": classes, "target_ms": target_ms, "verdict": verdict(rows, choice)}
 
 
 def _sampled(run: Run) -> bool:
@@ -66,7 +69,7 @@ def _sampled(run: Run) -> bool:
     return run.spec.search.rule != "published"
 
 
-TRAINED = {"supernet": "pretrain", "searched": "finetune", "uniform": "uniform"}
+TRAINED = {"supernet": "pretrain", "searched": "finetune", "uniform": "uniform", "trained": "train"}
 """The networks that a run trains, and the phase that does."""
 
 
@@ -82,6 +85,8 @@ def _choices(run: Run) -> tuple[str, ...]:
 
 def _architectures(run: Run) -> dict[str, ArchSpec]:
     """Everything that has a row: what was trained, and BiSeNetV2 as the yardstick for latency."""
+    if not run.spec.searches:
+        return {"trained": ArchSpec.load(run.workdir.trained), "bisenetv2": bisenetv2(run.spec.network.num_classes)}
     found = {"supernet": supernet_spec(run.spec.network, run.supernet), "searched": run.searched()}
     if run.workdir.uniform.exists():
         found["uniform"] = ArchSpec.load(run.workdir.uniform)
@@ -105,10 +110,13 @@ def _score(run: Run, name: str, arch: ArchSpec) -> Scores:
     return scorer(run.load(TRAINED[name], f"{TRAINED[name]}_variables", network))
 
 
-def _row(run: Run, latency: Latency, name: str, arch: ArchSpec, timing: Timing) -> Row:
+def _row(run: Run, latency: Latency | None, name: str, arch: ArchSpec, timing: Timing) -> Row:
     network = declare_spec(arch)
-    predicted = latency.of_arch(arch)
-    units = {"predicted_unit": latency.unit, "latency_unit": unit_of_device(run.spec.latency.device)}
+    predicted = latency.of_arch(arch) if latency else None
+    units = {
+        "predicted_unit": latency.unit if latency else "ms",
+        "latency_unit": unit_of_device(run.spec.latency.device),
+    }
     return {
         "name": name,
         "miou": None,
@@ -135,10 +143,10 @@ def _with_slicing_rows(run: Run, rows: list[Row]) -> list[Row]:
 
 
 def print_table(
-    rows: list[Row], target_ms: float, predicted: str = "ms", measured: str = "ms", choice: Row | None = None
+    rows: list[Row], target_ms: float | None, predicted: str = "ms", measured: str = "ms", choice: Row | None = None
 ) -> None:
     """Prints the final table, and who won; `predicted` and `measured` are units."""
-    table = Table(title=f"Target {target_ms:.2f} {predicted}")
+    table = Table(title=None if target_ms is None else f"Target {target_ms:.2f} {predicted}")
     last = "measured ms" if measured == "ms" else measured
     foreseen = [] if all(row["predicted_ms"] is None for row in rows) else [f"predicted {predicted}"]
     for column in ("network", "mIoU %", "params M", "GMACs", *foreseen, last):
@@ -154,7 +162,8 @@ def print_table(
         )
     console = Console()
     console.print(table)
-    console.print(verdict(rows, choice), highlight=False)
+    if target_ms is not None:
+        console.print(verdict(rows, choice), highlight=False)
 
 
 def _predicted(row: Row) -> str:

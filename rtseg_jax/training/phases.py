@@ -7,11 +7,12 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from rtseg_jax.architecture import Network, declare_spec
-from rtseg_jax.search.uniform import uniform_spec
+from rtseg_jax.search.uniform import uniform_spec, whole_spec
 from rtseg_jax.search.worth_params import initial_worth
+from rtseg_jax.training import loop
 from rtseg_jax.training.beta_control import BetaControl
 from rtseg_jax.training.checkpoints import save_tree
-from rtseg_jax.training.loop import Phase, train
+from rtseg_jax.training.loop import Phase
 from rtseg_jax.training.optimizers import weight_optimizer
 from rtseg_jax.training.run import Latency, Run
 from rtseg_jax.training.scoring import make_scorer
@@ -21,6 +22,14 @@ from rtseg_jax.training.step import SearchRule, StepSetup
 from rtseg_jax.training.worth_search import WorthSearch
 
 Results = dict[str, Any]
+
+
+def train(run: Run) -> Results:
+    """Trains a network without choices, for as many steps as a search and its network have together."""
+    variables = run.initial_variables(run.supernet, run.seed("train"))
+    results = fit(run, "train", run.supernet, variables)
+    whole_spec(run.spec.network, run.supernet).save(run.workdir.trained)
+    return results
 
 
 def pretrain(run: Run, latency: Latency) -> Results:
@@ -99,7 +108,7 @@ def train_phase(
     phase = Phase(
         name, steps, setup, lambda start: run.batches(name, start), teacher if setup.teacher else None, score, decide
     )
-    return train(phase, state, run.spec.train, run.workdir, run.mesh)
+    return loop.train(phase, state, run.spec.train, run.workdir, run.mesh)
 
 
 def initial_state(

@@ -21,6 +21,7 @@ from rtseg_jax.latency import (
     LatencyModel,
     NetworkLatency,
     Prediction,
+    check_network,
     network_latency,
     predict_arch,
     run_sweep_in_child,
@@ -33,7 +34,13 @@ from rtseg_jax.training.checkpoints import load_newest
 from rtseg_jax.training.sharding import check_batch_size, data_mesh, put_replicated
 from rtseg_jax.training.workdir import Workdir
 
-PHASE_SEEDS = {"pretrain": 0, "search": 1, "finetune": 2, "uniform": 3}  # each phase draws its own data and noise
+PHASE_SEEDS = {
+    "pretrain": 0,
+    "search": 1,
+    "finetune": 2,
+    "uniform": 3,
+    "train": 4,
+}  # each phase draws its own data and noise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,9 +175,7 @@ class Run:
         check_reachable(target_ms, reachable_range(self.supernet, of_decision), model.unit)
 
         def of_arch(arch: ArchSpec) -> Prediction | None:
-            known = (
-                arch.network.name == self.spec.network.name
-            )  # the predictor knows the blocks of the search space only
+            known = arch.network.name == self.spec.network.name  # whose blocks were measured
             return predict_arch(arch, size, model) if known else None
 
         return Latency(of_network, of_decision, of_arch, target_ms, model.unit)
@@ -184,6 +189,7 @@ class Run:
         measured, wanted = tuple(model.card["image_size"]), self.spec.latency.image_size
         if measured != wanted:
             raise UserError(f"{path} was measured at {measured}, the network input is {wanted}; measure at that size")
+        check_network(model.card, self.spec.network, str(path))
         return model
 
     def _places(self) -> list[Workdir]:

@@ -58,6 +58,7 @@ class TrainSpec:
             "search": self.search_steps,
             "finetune": self.finetune_steps,
             "uniform": uniform,
+            "train": searched,
         }[phase]
 
     def before(self, phase: str) -> str | None:

@@ -30,23 +30,28 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str | Path) -
       UserError: anything a user can put right; where possible before anything is trained.
     """
     spec, place = run_spec(config), Workdir(workdir)
-    place.claim(config)
-    place.claim_classes(to_json(spec.info))
+    place.check(config, to_json(spec.info))
     jax.config.update("jax_compilation_cache_dir", str(place.root / "compiled"))
-    place.describe_run({"seed": spec.train.seed, "config": json.loads(config.to_json_best_effort()), **environment()})
     left = [phase for phase in PHASES if phase in spec.phases and not place.finished(phase)]
     for phase in (phase for phase in spec.phases if phase not in left):
         print(f"{phase}: finished before, skipped")
     if left or choosing.stale(place):
-        run_phases(spec, place, left)
+        run_phases(config, spec, place, left)
     return place.results()
 
 
-def run_phases(spec: RunSpec, place: Workdir, left: list[str]) -> None:
-    """Checks data and latency target first, then runs the phases that are left."""
+def run_phases(config: ml_collections.ConfigDict, spec: RunSpec, place: Workdir, left: list[str]) -> None:
+    """Checks data and latency target first, then claims the workdir and runs the phases that are left.
+
+    A start that ends in a wrong setting leaves the workdir to the next one; only a latency sweep stays in it.
+    """
     run = Run.start(spec, place)
-    latency: Any = run.latency() if NEED_LATENCY & set(left) else None  # only those phases are given it
+    priced = spec.searches and NEED_LATENCY & set(left)
+    latency: Any = run.latency() if priced else None  # only those phases are given it
+    place.claim(config, to_json(spec.info))
+    place.describe_run({"seed": spec.train.seed, "config": json.loads(config.to_json_best_effort()), **environment()})
     steps: dict[str, Callable[[], dict[str, Any]]] = {
+        "train": partial(phases.train, run),
         "pretrain": partial(phases.pretrain, run, latency),
         "search": partial(search_phase.search, run, latency),
         "finetune": partial(phases.finetune, run),

@@ -42,6 +42,11 @@ class Workdir:
         return self.root / "searched.json"
 
     @property
+    def trained(self) -> Path:
+        """The `ArchSpec` of a network that was trained as it is."""
+        return self.root / "trained.json"
+
+    @property
     def worth(self) -> Path:
         """Why the search by worth decided so: worth per millisecond of every group, decision by decision."""
         return self.root / "worth.json"
@@ -110,9 +115,15 @@ class Workdir:
         """Records seed, config, versions and device at the top of `results.json`."""
         write_json(self.root / "results.json", {**self.results(), **values})
 
-    def claim(self, config: ml_collections.ConfigDict) -> None:
-        """Makes the workdir belong to `config`; raises `UserError` if it belongs to one that differs."""
+    def claim(self, config: ml_collections.ConfigDict, classes: Mapping[str, Any]) -> None:
+        """Makes the workdir belong to `config` and the classes; raises `UserError` if it belongs to others."""
+        self.check(config, classes)
         self.root.mkdir(parents=True, exist_ok=True)
+        write_json(self.root / "config.json", json.loads(config.to_json_best_effort()))
+        write_json(self.classes, classes)
+
+    def check(self, config: ml_collections.ConfigDict, classes: Mapping[str, Any]) -> None:
+        """Raises `UserError` if the workdir belongs to another config, or to other classes."""
         path = self.root / "config.json"
         wanted = json.loads(config.to_json_best_effort())
         if path.exists():
@@ -122,15 +133,10 @@ class Workdir:
                     f"{self.root} belongs to another config; {'; '.join(differences)}; name another --workdir, or "
                     "start from that run with --config.init_from"
                 )
-        write_json(path, wanted)
-
-    def claim_classes(self, classes: Mapping[str, Any]) -> None:
-        """Records the classes; raises `UserError` if they are not those that the workdir was begun with."""
         if self.classes.exists() and json.loads(self.classes.read_text()) != classes:
             raise UserError(
                 f"{self.classes}: this run began with other classes than the data set has now; name another --workdir"
             )
-        write_json(self.classes, classes)
 
     def append_history(self, row: Mapping[str, Any]) -> None:
         """Records one more row of a phase."""

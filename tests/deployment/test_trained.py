@@ -3,6 +3,7 @@ import json
 import pytest
 
 from rtseg_jax.config import base_config, run_spec
+from rtseg_jax.data.class_file import to_json
 from rtseg_jax.deployment.trained import read_spec
 from rtseg_jax.errors import UserError
 from rtseg_jax.training.workdir import Workdir
@@ -11,7 +12,7 @@ from rtseg_jax.training.workdir import Workdir
 def test_a_recorded_config_is_read_as_it_was(tmp_path):
     config = base_config()
     config.batch_size, config.data.eval_size = 6, (256, 512)
-    Workdir(tmp_path).claim(config)
+    Workdir(tmp_path).claim(config, to_json(run_spec(config).info))
     assert read_spec(Workdir(tmp_path)) == run_spec(config)
 
 
@@ -39,15 +40,15 @@ def test_classes_of_a_folder_are_those_that_the_run_recorded(tmp_path):
     place = Workdir(tmp_path / "run")
     config = base_config()
     config.data.name, config.data.data_dir = "folder", str(tmp_path / "gone")
-    place.claim(config)
+    (tmp_path / "config.json").write_text(config.to_json_best_effort())
     with pytest.raises(UserError, match="gone is not there"):
         read_spec(place)
     classes = {"classes": ["grass", "weed"], "ids": [0, [255, 7]], "palette": [[1, 2, 3], [4, 5, 6]], "ignore": [9]}
-    place.claim_classes(classes)
-    place.claim_classes(classes)
+    place.claim(config, classes)
+    place.claim(config, classes)
     spec = read_spec(place)
     assert spec.network.num_classes == 2
     assert (spec.info.class_names, spec.info.palette) == (("grass", "weed"), ((1, 2, 3), (4, 5, 6)))
     assert spec.info.labels.ids == {0: 0, 255: 1, 7: 1, 9: 255}
     with pytest.raises(UserError, match="this run began with other classes"):
-        place.claim_classes({**classes, "classes": ["weed", "grass"]})
+        place.claim(config, {**classes, "classes": ["weed", "grass"]})

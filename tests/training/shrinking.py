@@ -10,6 +10,15 @@ ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
 FAST_COMPILES = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 TRAINING = ("pretrain", "search", "finetune", "uniform")
+NETWORK = {
+    "width": 0.25,
+    "head_width": 8,
+    "segment_blocks": (0, 0, 1),
+    "stage_widths": (1.0, 1.0, 1.5),
+    "patch_sizes": (2, 1, 2),
+    "auxiliary_channels": 8,
+}
+"""Of the supernet of every shrunk config; the recorded predictor was measured on it."""
 
 
 def load_config(name: str):
@@ -26,9 +35,7 @@ def shrink(config, predictor: Path, *, steps: int = 2):
     config.data.train_size = config.data.eval_size = (32, 64)
     config.data.base_size = (32, 64)
     config.data.num_train, config.data.num_validation = 8, 3
-    config.network.width, config.network.head_width = 0.25, 8
-    config.network.segment_blocks, config.network.patch_sizes = (0, 0, 1), (2, 1, 2)
-    config.network.auxiliary_channels = 8
+    config.network.update(NETWORK)
     config.batch_size, config.train.eval_batch_size = 2, 2
     config.train.pretrain_steps = config.train.search_steps = config.train.finetune_steps = steps
     config.train.uniform_steps = steps

@@ -44,6 +44,16 @@ def test_a_damaged_newest_gives_way_to_the_one_before_and_says_so(tmp_path, capl
     np.testing.assert_array_equal(load_newest(tmp_path / "phase", tree(0))["params"]["kernel"], 7.0)
 
 
+def test_what_cannot_be_read_at_all_is_refused_and_stays(tmp_path):
+    save(tmp_path / "phase", 1, 2)
+    before = sorted(tmp_path.rglob("*"))
+    checkpoints = Checkpoints(tmp_path / "phase")
+    with pytest.raises(UserError, match=r"phase: none of its 2 checkpoints can be read"):
+        checkpoints.resume({"of another version": jnp.zeros(3)})
+    checkpoints.close()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_reading_removes_nothing(tmp_path):
     save(tmp_path / "phase", 1, 2)
     damage(tmp_path / "phase" / "2")

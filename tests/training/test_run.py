@@ -16,8 +16,10 @@ from shrinking import CONFIGS, TRAINING, load_config, shrink, start, write_confi
 
 from rtseg_jax import main
 from rtseg_jax.architecture import ArchSpec, declare_spec
+from rtseg_jax.errors import UserError
+from rtseg_jax.latency import Timing
 from rtseg_jax.models import SegmentationNetwork
-from rtseg_jax.training import loop, run
+from rtseg_jax.training import loop, outcome, run
 from rtseg_jax.training.checkpoints import load_newest
 from rtseg_jax.training.run import zero_variables
 from rtseg_jax.training.sharding import data_mesh
@@ -209,6 +211,40 @@ def test_missing_data_folder_stops_before_anything_is_trained(tmp_path, predicto
     with pytest.raises(Exception, match="nowhere"):
         train_and_evaluate(config, tmp_path / "run")
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_start_that_was_wrong_leaves_the_workdir_to_the_next_one(tmp_path, predictor_path):
+    config = shrink(load_config("quickstart"), predictor_path)
+    config.phases = ("pretrain",)
+    config.batch_size = 3  # which the two devices of the tests cannot share
+    with pytest.raises(UserError, match=r"config\.batch_size is 3"):
+        train_and_evaluate(config, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    config.batch_size = 2
+    assert "pretrain" in train_and_evaluate(config, tmp_path)["phases"]
+
+
+def test_a_network_without_choices_is_trained_scored_and_handed_over(tmp_path, predictor_path, monkeypatch):
+    monkeypatch.setattr(outcome, "measure_networks_in_child", lambda archs, *_: [Timing(1.0, 1, 0.0)] * len(archs))
+    config = shrink(load_config("quickstart"), predictor_path)
+    config.model, config.phases = "fast_scnn", ("train", "evaluate")
+    results = train_and_evaluate(config, tmp_path)
+    (row,) = (row for row in results["phases"]["evaluate"]["table"] if row["name"] == "trained")
+    assert row["miou"] == results["phases"]["train"]["miou"]
+    assert results["choice"] == {"best": "trained", "among": ["trained"]}
+    assert ArchSpec.load(tmp_path / "architecture.json").network.name == "fast_scnn"
+    config.phases = ("search",)
+    with pytest.raises(UserError, match=r"phases of config\.model=fast_scnn are train, evaluate, export"):
+        train_and_evaluate(config, tmp_path)
+
+
+def test_a_predictor_of_another_supernet_is_refused(tmp_path, predictor_path):
+    config = shrink(load_config("quickstart"), predictor_path)
+    config.network.width = 0.3
+    with pytest.raises(
+        UserError, match=r"was measured on a supernet with width 0\.25, this one has 0\.3; measure again"
+    ):
+        train_and_evaluate(config, tmp_path)
 
 
 def test_unreachable_target_names_the_range(tmp_path, predictor_path):
