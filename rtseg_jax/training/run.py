@@ -168,7 +168,8 @@ class Run:
         check_reachable(target_ms, reachable_range(self.supernet, of_decision), model.unit)
 
         def of_arch(arch: ArchSpec) -> Prediction | None:
-            known = arch.network.name == self.spec.network.name  # the predictor knows the blocks of the search space only
+            # The predictor knows the blocks of the search space only.
+            known = arch.network.name == self.spec.network.name
             return predict_arch(arch, size, model) if known else None
 
         return Latency(of_network, of_decision, of_arch, target_ms, model.unit)
