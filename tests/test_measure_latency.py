@@ -51,8 +51,8 @@ def test_the_network_and_size_of_a_config_are_measured_and_a_report_is_written(t
     assert done.returncode == 0, done.stderr[-3000:]
     rows = [json.loads(line) for line in (out / "measurements.jsonl").read_text().splitlines()]
     assert [row["block"] is None for row in rows] == [False] * 7 + [True] * 4
-    assert all(row["arch"]["network"]["width"] == 0.1 for row in rows)
-    assert rows[0]["arch"]["network"]["segment_blocks"] == [0, 0, 0]
+    assert all(row["arch"]["network"]["fields"]["width"] == 0.1 for row in rows)
+    assert rows[0]["arch"]["network"]["fields"]["segment_blocks"] == [0, 0, 0]
     predictor = json.loads((out / "predictor.json").read_text())
     assert predictor["card"]["image_size"] == [32, 64]
     assert "unseen networks" in predictor["errors"]
