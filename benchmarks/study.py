@@ -41,7 +41,12 @@ from rtseg_jax.search.uniform import uniform_spec
 from rtseg_jax.training.train_and_evaluate import train_and_evaluate
 from rtseg_jax.training.workdir import Workdir
 
-PUBLISHED_SHAPE = {"segment_blocks": (1, 1, 3), "stage_widths": (1.0, 1.0, 1.0), "head_channels": 1024}
+PUBLISHED_SHAPE = {
+    "segment_blocks": (1, 1, 3),
+    "stem_width": 1.0,
+    "stage_widths": (1.0, 1.0, 1.0),
+    "head_channels": 1024,
+}
 """BiSeNetV2's proportions; the rest of the network is that of the config."""
 
 SUPERNET_SHARE, SEARCH_SHARE = 0.1, 0.25  # of the steps of a search by worth

@@ -23,7 +23,8 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.network.width = 0.625
     config.network.segment_blocks = (1, 1, 2)
-    config.network.stage_widths = (1.0, 2.0, 2.0)  # what costs next to nothing may grow
+    # What costs next to nothing may grow, and what the search never keeps need not be trained.
+    config.network.stem_width, config.network.stage_widths, config.network.head_channels = 2.0, (2.0, 2.0, 2.0), 512
     config.network.head_width = 16
     config.network.auxiliary_channels = 32
 

@@ -101,6 +101,7 @@ def _network() -> ml_collections.ConfigDict:
     network.width = 2.19  # factor on BiSeNetV2's channels (fitted to the published 24.43 M and 136.0 GMACs)
     network.detail_blocks = (2, 3, 3)  # convolutions of the detail branch at 1/2, 1/4, 1/8 (BiSeNetV2)
     network.segment_blocks = (2, 2, 3)  # blocks at 1/8, 1/16, 1/32 (figure 1)
+    network.stem_width = 1.0  # factor on the channels of the segment branch's stem
     network.stage_widths = (1.0, 1.0, 1.0)  # factors on the segment branch's channels at 1/8, 1/16, 1/32
     network.head_channels = 1024  # of the head at width 1.0 (BiSeNetV2)
     network.patch_sizes = (2, 1, 1)  # P of attention at 1/8, 1/16, 1/32 (fitted to table 4)

@@ -105,6 +105,7 @@ class DualBranch(NetworkSpec):
       width: factor on every channel count, the head's included; results are rounded to multiples of 8.
       detail_blocks: convolutions of the detail branch at 1/2, 1/4, 1/8; the first of each has stride 2.
       segment_blocks: stride-1 blocks after the downsampling at 1/8, 1/16, 1/32.
+      stem_width: factor on the channels of the segment branch's stem.
       stage_widths: factors on the channels of the segment branch at 1/8, 1/16, 1/32; context embedding counts as 1/32.
       head_channels: of the head's convolution at width 1.0.
       expansion: expansion of the segment branch's layers.
@@ -115,6 +116,7 @@ class DualBranch(NetworkSpec):
     width: float = 1.0
     detail_blocks: tuple[int, int, int] = (2, 3, 3)
     segment_blocks: tuple[int, int, int] = (1, 1, 3)
+    stem_width: float = 1.0
     stage_widths: tuple[float, float, float] = (1.0, 1.0, 1.0)
     head_channels: int = 1024
     expansion: int = 6
@@ -130,8 +132,8 @@ class DualBranch(NetworkSpec):
                 raise UserError(f"network.{name} needs three numbers: for 1/8, 1/16 and 1/32")
         if len(self.detail_blocks) != len(DETAIL) or min(self.detail_blocks) < 1:
             raise UserError("network.detail_blocks needs three numbers of at least 1: for 1/2, 1/4 and 1/8")
-        if min(self.stage_widths) <= 0 or self.head_channels < 1:
-            raise UserError("network.stage_widths and network.head_channels must be positive")
+        if min(*self.stage_widths, self.stem_width) <= 0 or self.head_channels < 1:
+            raise UserError("network.stem_width, network.stage_widths and network.head_channels must be positive")
 
     @property
     def group(self) -> GroupFactory:
@@ -189,7 +191,8 @@ class DualBranch(NetworkSpec):
     def _segment(self, image: Tensor) -> Iterator[Block | Mixed]:
         block: Block | Mixed
         builder = self.builder("stem", "stem", "segment")
-        block = stem_block(builder, image, self.channels(STEM), self.channels(STEM_LEFT))
+        stem = (self.channels(base * self.stem_width) for base in (STEM, STEM_LEFT))
+        block = stem_block(builder, image, *stem)
         yield block
         stages = [base * factor for base, factor in zip(STAGES, self.stage_widths, strict=True)]
         for index, (stride, base) in enumerate(zip(STAGE_STRIDES, stages, strict=True)):

@@ -13,10 +13,10 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 # name: parameters, MACs of one picture at the config's evaluation size
 TABLE = {
     "ade20k": (24_783_606, 68_114_950_720),
-    "camvid": (3_522_211, 3_782_044_720),
+    "camvid": (3_669_835, 3_685_457_680),
     "camvid_full": (24_472_107, 43_869_362_320),
     "folder": (24_472_107, 66_839_620_160),
-    "quickstart": (1_707_963, 447_795_200),
+    "quickstart": (1_780_027, 429_033_472),
     "published": (24_490_035, 137_542_115_904),
     "search": (24_490_035, 137_542_115_904),
     "voc2012": (24_494_517, 69_199_050_536),

@@ -212,3 +212,32 @@ def test_missing_file_and_folder(tmp_path):
 def test_specs_that_cannot_work(settings, message):
     with pytest.raises(UserError, match=message):
         RTSeg(**{"num_classes": 3, **settings})
+
+
+def test_proportions_by_hand():
+    spec = RTSeg(
+        3,
+        width=1.0,
+        detail_blocks=(1, 2, 3),
+        segment_blocks=(0, 1, 0),
+        stem_width=2.0,
+        stage_widths=(0.5, 2.0, 3.0),
+        head_channels=512,
+        expansion=1,
+    )
+    sizes = {group.name: group.size for group in declare(spec).groups}
+    detail = {name: size for name, size in sizes.items() if name.startswith("detail")}
+    assert detail == {
+        "detail_1_1": 64,
+        "detail_2_1": 64,
+        "detail_2_2": 64,
+        "detail_3_1": 128,
+        "detail_3_2": 128,
+        "detail_3_3": 128,
+    }
+    assert [sizes[f"stem.{name}"] for name in ("conv", "left_1", "left_2", "fuse")] == [32, 16, 32, 32]
+    assert [sizes[name] for name in ("stage8", "stage16", "stage32", "context")] == [16, 128, 384, 384]
+    assert (sizes["stage16_1_lir.conv"], sizes["head.conv"]) == (128, 512)
+    for name, value in (("stem_width", 0.0), ("stage_widths", (1.0, 0.0, 1.0)), ("detail_blocks", (0, 3, 3))):
+        with pytest.raises(UserError, match=f"network.{name}"):
+            RTSeg(3, **{name: value})
