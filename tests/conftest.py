@@ -26,6 +26,13 @@ def own_cache(tmp_path_factory):
     os.environ["RTSEG_JAX_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
+@pytest.fixture(autouse=True, scope="module")
+def forget_compiled():
+    """What one module compiled no other needs: a worker would keep gigabytes of it."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def key() -> jax.Array:
     """A fixed random key."""
