@@ -1,11 +1,12 @@
 """Does the search earn its keep? Arms at equal predicted latency and equal steps, each a row as soon as it is done.
 
     python -m benchmarks.study --out=STUDY [--config=configs/quickstart.py] [--targets=0.15,0.25,0.4] \
-        [--seeds=0,1,2] [--arms=uniform,quarter,search] [--steps=1000] [--config_fields=data.num_validation=400 ...]
+        [--seeds=0,1,2] [--arms=uniform,quarter,search] [--steps=1000] [--config_fields data.num_validation=400 train.eval_batch_size=20]
 
 Targets are shares of the latency of BiSeNetV2-LIR's own proportions (the config's supernet with stages and depth as
 published, a convolution in every mixed block), so that spaces can be compared. Every arm trains for `steps` steps of
-the config's batch size and recipe; what an arm spends on a supernet and on a search is part of its steps. Rows are in
+the config's batch size and recipe; what an arm spends on a supernet and on a search is part of its steps (the passes
+that compare paths on held-out pictures are not: a few per cent of the steps of the shortest runs). Rows are in
 `rows.jsonl` of the folder: a study that was stopped goes on with what is missing. `study.md` and `study.json` hold
 means, and paired margins of the search over the better uniform arm with their 95 % intervals (Student's t over seeds).
 """
@@ -38,6 +39,7 @@ from rtseg_jax.files import write_json, write_text
 from rtseg_jax.latency import LatencyModel, network_latency, run_sweep_in_child
 from rtseg_jax.search.decide import LANDING, LatencyOf, full_widths, make_spec
 from rtseg_jax.search.uniform import uniform_spec
+from rtseg_jax.training.run import Run
 from rtseg_jax.training.train_and_evaluate import train_and_evaluate
 from rtseg_jax.training.workdir import Workdir
 
@@ -123,20 +125,15 @@ def from_scratch(study: Study, config: ml_collections.ConfigDict, workdir: Workd
     arch.save(workdir.searched)
 
 
-def search(**fields: Any) -> Prepare:
-    """An arm that searches; `fields` are changes of the config, by dotted name."""
-
-    def prepare(study: Study, trial: Trial, config: ml_collections.ConfigDict, workdir: Workdir) -> None:
-        del workdir
-        config.phases = ("pretrain", "search", "finetune")
-        rounds = config.search.rounds
-        config.train.pretrain_steps = round(SUPERNET_SHARE * study.steps)
-        config.train.search_steps = round(SEARCH_SHARE * study.steps / rounds) * rounds
-        config.train.finetune_steps = study.steps - config.train.pretrain_steps - config.train.search_steps
-        config.latency.target_ms = trial.target * study.full_ms
-        config.update_from_flattened_dict(fields)
-
-    return prepare
+def search(study: Study, trial: Trial, config: ml_collections.ConfigDict, workdir: Workdir) -> None:
+    """The search by worth."""
+    del workdir
+    config.phases = ("pretrain", "search", "finetune")
+    rounds = config.search.rounds
+    config.train.pretrain_steps = round(SUPERNET_SHARE * study.steps)
+    config.train.search_steps = round(SEARCH_SHARE * study.steps / rounds) * rounds
+    config.train.finetune_steps = study.steps - config.train.pretrain_steps - config.train.search_steps
+    config.latency.target_ms = trial.target * study.full_ms
 
 
 def published(study: Study, trial: Trial, config: ml_collections.ConfigDict, workdir: Workdir) -> None:
@@ -188,7 +185,7 @@ ARMS: dict[str, Prepare] = {
     "bisenetv2_quarter": scaled("lir_quarter_head", published=True),
     "random": random_architecture,  # (e)
     "published": published,  # (f)
-    "search": search(),  # (g)
+    "search": search,  # (g)
     "scratch": searched_from_scratch,  # (h)
 }
 UNIFORM = ("uniform", "quarter")
@@ -206,11 +203,21 @@ def prepared(arguments: argparse.Namespace) -> Study:
     if not config.latency.predictor and not (folder / "predictor.json").exists():
         run_sweep_in_child(spec.network, spec.latency, folder)
     config.latency.predictor = str(folder)
+    Run.start(run_spec(config), Workdir(arguments.out / "checks")).latency()  # is it of this supernet and size?
+    same_study(arguments.out / "study_config.json", config, arguments.steps)
     study = Study(arguments.out, config, spec, LatencyModel.load(folder), 0.0, arguments.steps)
     shape = study.published_shape()
     network = declare(shape)
     full = study.latency_of(network)(full_widths(network), {mixed.name: "lir" for mixed in network.mixed_blocks})
     return dataclasses.replace(study, full_ms=full)
+
+
+def same_study(path: Path, config: ml_collections.ConfigDict, steps: int) -> None:
+    """Rows of one folder are comparable; raises `UserError` where they would not be."""
+    wanted = {"steps": steps, "config": json.loads(config.to_json_best_effort())}
+    if path.exists() and json.loads(path.read_text()) != wanted:
+        raise UserError(f"{path}: its rows are of another config or of other steps; name another --out")
+    write_json(path, wanted)
 
 
 def run(study: Study, trial: Trial) -> dict[str, Any]:

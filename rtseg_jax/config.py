@@ -7,11 +7,12 @@ from typing import Any
 
 import ml_collections
 
-from rtseg_jax.architecture import NetworkSpec, network_class
+from rtseg_jax.architecture import MIXED, NetworkSpec, declare, network_class
 from rtseg_jax.data import DatasetInfo, DataSpec, dataset_info
 from rtseg_jax.errors import UserError
 from rtseg_jax.latency import LatencySpec
 from rtseg_jax.search.budget import Budget
+from rtseg_jax.search.uniform import FORMS
 from rtseg_jax.training.losses import LossSpec
 from rtseg_jax.training.specs import SearchSpec, TrainSpec
 
@@ -131,7 +132,9 @@ def _train() -> ml_collections.ConfigDict:
     train.clip_norm = 0.0  # largest global gradient norm; 0: no clipping
     train.accumulate = 1  # steps whose gradients are averaged into one update
     train.bfloat16 = False  # compute in bfloat16; parameters, statistics and losses stay float32
-    train.recalibration_batches = 100  # training batches to re-estimate batch-norm statistics after slicing (ours)
+    train.recalibration_batches = (
+        100  # where train.restarts: training batches to re-estimate batch-norm statistics after slicing (ours)
+    )
     train.log_every = 100  # steps
     train.eval_every = 4_000  # steps; 0: only at the end of a phase
     train.checkpoint_every = 1_000  # steps
@@ -196,10 +199,16 @@ def run_spec(config: ml_collections.ConfigDict, info: DatasetInfo | None = None)
             f"config.loss.lam is {config.loss.lam}: a supernet that is trained for a tenth of the steps is no teacher; "
             'set it to 0, or config.search.rule to "published"'
         )
+    network = _network_spec(config, info.num_classes)
+    phases = _phases(config)
+    if "search" in phases and config.search.rule != "published":
+        _check_rounds(config)
+    if "uniform" in phases:
+        _check_yardstick(config, network)
     return RunSpec(
-        phases=_phases(config),
+        phases=phases,
         init_from=config.init_from or None,
-        network=_network_spec(config, info.num_classes),
+        network=network,
         data=data,
         info=info,
         train=TrainSpec(seed=config.seed, batch_size=config.batch_size, **config.train),
@@ -209,6 +218,25 @@ def run_spec(config: ml_collections.ConfigDict, info: DatasetInfo | None = None)
         predictor=config.latency.predictor or None,
         budget=Budget.parse(config.budget) if config.budget else None,
     )
+
+
+def _check_rounds(config: ml_collections.ConfigDict) -> None:
+    steps, rounds = config.train.search_steps, config.search.rounds
+    if rounds < 1 or steps < 1 or steps % rounds:
+        raise UserError(
+            f"config.train.search_steps is {steps}, which {rounds} rounds cannot share (config.search.rounds); use a "
+            f"multiple of {rounds}"
+        )
+
+
+def _check_yardstick(config: ml_collections.ConfigDict, network: NetworkSpec) -> None:
+    path = FORMS.get(config.search.yardstick, (MIXED, 1.0))[0]
+    for mixed in declare(network).mixed_blocks:
+        if path not in (*mixed.choices, MIXED):
+            raise UserError(
+                f"config.search.yardstick is {config.search.yardstick!r}, whose operator {path!r} is not among "
+                f"config.network.candidates, {', '.join(mixed.choices[1:])}; name another form"
+            )
 
 
 def _phases(config: ml_collections.ConfigDict) -> tuple[str, ...]:

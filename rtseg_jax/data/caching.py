@@ -81,12 +81,19 @@ class PreparedSource:
         return fingerprint_of(self._source)
 
 
+def uncached(source: Source) -> Source:
+    """The source below the cache that a registry's row may have put around it."""
+    return source.source if isinstance(source, CachedSource) else source
+
+
+def cached(source: Source, spec: DataSpec) -> Source:
+    """The same examples, kept in memory up to `spec.cache_gib`."""
+    return CachedSource(source, int(spec.cache_gib * (1 << 30)))
+
+
 def kept_in_memory(dataset: Dataset, spec: DataSpec) -> Dataset:
     """The data set with training pictures prepared, and each split kept in memory up to `spec.cache_gib`."""
-    max_bytes = int(spec.cache_gib * (1 << 30))
-    train, validation = (
-        split.source if isinstance(split, CachedSource) else split for split in (dataset.train, dataset.validation)
-    )
+    train, validation = uncached(dataset.train), uncached(dataset.validation)
     if spec.base_size is not None:
         train = PreparedSource(train, spec)
-    return Dataset(dataset.info, CachedSource(train, max_bytes), CachedSource(validation, max_bytes))
+    return Dataset(dataset.info, cached(train, spec), cached(validation, spec))

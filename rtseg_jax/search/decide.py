@@ -213,12 +213,19 @@ def _warnings(
         )
     if all(widths[group.name] <= group.floor for group in groups):
         result.append("every width is at its floor: raise the latency target or lower loss.beta or search.width_rate")
-    if not LANDING[0] * target_ms <= predicted <= LANDING[1] * target_ms:
-        result.append(
-            f"the decided network is predicted at {predicted:.3f} {unit}, outside 98–100 % of the target "
-            f"{target_ms:.3f} {unit}: slices of channels are too coarse to come nearer; choose another target"
-        )
-    return tuple(result)
+    return (*result, *landing_warnings(predicted, target_ms, unit))
+
+
+def landing_warnings(
+    predicted: float, target_ms: float, unit: str = "ms", what: str = "the decided network"
+) -> tuple[str, ...]:
+    """What to say where a network is not within 98–100 % of its target; nothing where it is."""
+    if LANDING[0] * target_ms <= predicted <= LANDING[1] * target_ms:
+        return ()
+    return (
+        f"{what} is predicted at {predicted:.3f} {unit}, outside 98–100 % of the target {target_ms:.3f} {unit}: slices "
+        "of channels are too coarse to come nearer; choose another target",
+    )
 
 
 def _path_warnings(wanted: Paths, paths: Paths) -> tuple[str, ...]:

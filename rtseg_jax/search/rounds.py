@@ -10,7 +10,8 @@ import numpy as np
 
 from rtseg_jax.architecture import Group, Network, NetworkSpec, live_groups
 from rtseg_jax.latency import NetworkLatency
-from rtseg_jax.search.decide import LANDING, Decision, make_spec
+from rtseg_jax.models import Architecture
+from rtseg_jax.search.decide import Decision, landing_warnings, make_spec
 from rtseg_jax.search.worth import (
     Bounds,
     Prices,
@@ -43,12 +44,15 @@ class Rounds:
     target: float
     number: int
     memory: float
+    _known: dict[Any, Prices] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
     def prices(self, paths: Paths) -> Prices:
-        """Costs of widths under these paths."""
-        choices = self.network.choices
-        weights = {name: jnp.asarray(choices[name].weights(path), jnp.float32) for name, path in paths.items()}
-        return Prices(self.groups(paths), self.latency, weights)
+        """Costs of widths under these paths; compiled once for each choice of paths."""
+        choices, key = self.network.choices, tuple(sorted(paths.items()))
+        if key not in self._known:
+            weights = {name: jnp.asarray(choices[name].weights(path), jnp.float32) for name, path in paths.items()}
+            self._known[key] = Prices(self.groups(paths), self.latency, weights)
+        return self._known[key]
 
     def groups(self, paths: Paths) -> tuple[Group, ...]:
         """The groups that these paths leave alive."""
@@ -130,18 +134,20 @@ class Rounds:
         kept = {group.name: np.flatnonzero(np.asarray(arch.masks[group.name])) for group in self.groups(paths)}
         widths = {name: len(indices) for name, indices in kept.items()}
         cost = float(self.prices(paths)([widths])[0])
-        warnings: tuple[str, ...] = ()
-        if not LANDING[0] * self.target <= cost <= LANDING[1] * self.target:
-            warnings = (
-                f"the decided network is predicted at {cost:.3f} {unit}, outside 98–100 % of the target "
-                f"{self.target:.3f} {unit}: slices of channels are too coarse to come nearer; choose another target",
-            )
+        warnings = landing_warnings(cost, self.target, unit)
         return Decision(make_spec(spec, self.network, widths, paths), kept, cost, warnings)
 
 
 def default_paths(network: Network) -> dict[str, str]:
     """The first operator in every mixed block, a convolution: it learns fastest, and is what most blocks end as."""
     return {mixed.name: mixed.choices[1] for mixed in network.mixed_blocks}
+
+
+def default_architecture(network: Network, arch: WorthParams) -> Architecture:
+    """The masks of now with the default paths."""
+    choices = network.choices
+    weights = {name: jnp.asarray(choices[name].weights(path)) for name, path in default_paths(network).items()}
+    return Architecture(arch.masks, weights)
 
 
 def decided_paths(network: Network, arch: WorthParams) -> dict[str, str]:

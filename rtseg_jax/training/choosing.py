@@ -1,6 +1,7 @@
 """The network that a run hands over: the best that it trained, by pictures that are not those of the score."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from rtseg_jax.architecture import ArchSpec, declare_spec
@@ -16,8 +17,9 @@ CANDIDATES = {"searched": "finetune", "uniform": "uniform", "trained": "train"}
 def candidates(run: Run) -> dict[str, ArchSpec]:
     """The candidates whose training is finished."""
     found = {}
-    if run.has("finetune"):
-        found["searched"] = run.searched()
+    # Of the run to start from only where this one does not train its own.
+    if run.workdir.finished("finetune") or ("finetune" not in run.spec.phases and run.has("finetune")):
+        found["searched"] = run.finetuned()
     if run.workdir.finished("uniform"):
         found["uniform"] = ArchSpec.load(run.workdir.uniform)
     if run.workdir.finished("train"):
@@ -25,19 +27,26 @@ def candidates(run: Run) -> dict[str, ArchSpec]:
     return found
 
 
-def stale(place: Workdir) -> bool:
-    """Whether a candidate was finished after the last choice: a run may have ended in between."""
-    finished = [name for name, phase in CANDIDATES.items() if place.finished(phase)]
-    return bool(finished) and not set(finished) <= set(place.results().get("choice", {}).get("among", ()))
+def unsettled(place: Workdir) -> bool:
+    """Whether a run ended between the end of a candidate's training and the choice."""
+    finished = {name for name, phase in CANDIDATES.items() if place.finished(phase)}
+    return not finished <= set(place.results().get("choice", {}).get("among", ()))
 
 
-def hand_over(run: Run) -> dict[str, Any]:
+def settle(run: Run) -> None:
+    """Chooses again where a candidate was finished after the last choice; a run may have ended in between."""
+    found = candidates(run)
+    among = {name: arch.digest for name, arch in found.items()}
+    if found and run.workdir.results().get("choice", {}).get("among") != among:
+        run.workdir.choose({**hand_over(run, found), "among": among})
+
+
+def hand_over(run: Run, found: Mapping[str, ArchSpec]) -> dict[str, Any]:
     """Writes architecture and weights of the candidate with the best held-out mIoU; equals go to the searched one.
 
     Returns:
-      `best`, the name of that candidate; `among` which; and their `held_out_miou`, where there was a choice.
+      `best`, the name of that candidate, and the `held_out_miou` of all where there was a choice.
     """
-    found = candidates(run)
     trained = {}
     for name, arch in found.items():
         network = declare_spec(arch)
@@ -46,7 +55,7 @@ def hand_over(run: Run) -> dict[str, Any]:
     best = max(found, key=lambda name: scores.get(name, 0.0))  # the first of equals
     save_tree(run.workdir.fresh_checkpoints("best_variables"), trained[best])
     found[best].save(run.workdir.architecture)
-    return {"best": best, "among": list(found)} | ({"held_out_miou": scores} if scores else {})
+    return {"best": best} | ({"held_out_miou": scores} if scores else {})
 
 
 def _held_out_miou(run: Run, arch: ArchSpec, variables: Any) -> float:

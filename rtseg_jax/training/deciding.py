@@ -14,6 +14,7 @@ from rtseg_jax.data import training_batches
 from rtseg_jax.files import write_json
 from rtseg_jax.models import Architecture, SegmentationNetwork
 from rtseg_jax.models.normalization import normalize
+from rtseg_jax.search.decide import LatencyOf
 from rtseg_jax.search.path_choice import Change, Evidence, choose_paths, going_price
 from rtseg_jax.search.rounds import Rounds, decided_paths, default_paths
 from rtseg_jax.search.worth_params import WorthParams, initial_worth
@@ -31,12 +32,14 @@ class Decider:
 
     run: Run
     rounds: Rounds
+    latency_of: LatencyOf
 
     @staticmethod
     def start(run: Run, latency: Latency) -> "Decider":
         """Of a run that searches by worth."""
         spec = run.spec.search
-        return Decider(run, Rounds(run.supernet, latency.of_network, latency.target_ms, spec.rounds, spec.memory))
+        rounds = Rounds(run.supernet, latency.of_network, latency.target_ms, spec.rounds, spec.memory)
+        return Decider(run, rounds, latency.of_decision)
 
     @property
     def loss(self) -> LossSpec:
@@ -58,17 +61,18 @@ class Decider:
         paths = decided_paths(self.run.supernet, arch) if number > 1 else self._paths(state, arch)
         before = {group.name: int(np.asarray(arch.masks[group.name]).sum()) for group in self.rounds.groups(paths)}
         widths = self.rounds.widths(arch, paths, number)
-        if number in (1, self.rounds.number):
-            self._explain(number, arch, paths, before if number == 1 else widths)
+        if number == 1:
+            self._explain("first", arch, paths, before)
+        if number == self.rounds.number:
+            self._explain("last", arch, paths, widths)
         arch = self.rounds.decided(arch, paths, widths)
         return dataclasses.replace(state, arch=put_replicated(arch, self.run.mesh))
 
-    def _explain(self, number: int, arch: WorthParams, paths: Mapping[str, str], widths: Mapping[str, int]) -> None:
+    def _explain(self, when: str, arch: WorthParams, paths: Mapping[str, str], widths: Mapping[str, int]) -> None:
         """Keeps the reasons of a decision for the report."""
         path = self.run.workdir.worth
-        known = json.loads(path.read_text()) if path.exists() and number > 1 else {}
-        found = self.rounds.explained(self.rounds.worth_of(arch), paths, widths)
-        write_json(path, known | {"first" if number == 1 else "last": found})
+        known = json.loads(path.read_text()) if path.exists() and when != "first" else {}
+        write_json(path, known | {when: self.rounds.explained(self.rounds.worth_of(arch), paths, widths)})
 
     def _paths(self, state: TrainState, arch: WorthParams) -> dict[str, str]:
         """Paths by the loss of held-out pictures with one block changed at a time, everything else a convolution."""
@@ -100,7 +104,7 @@ class Decider:
         order = sorted(paths, key=lambda block: float(evidence[block, SKIP].losses.mean()))
         for block in order:
             floors = {group.name: group.floor for group in self.rounds.groups(paths)}
-            if float(self.rounds.prices(paths)([floors])[0]) <= self.rounds.target:
+            if self.latency_of(floors, paths) <= self.rounds.target:
                 break
             paths = {**paths, block: SKIP}
         return paths
@@ -112,7 +116,7 @@ class Decider:
 
     def _cost(self, arch: WorthParams, paths: Mapping[str, str]) -> float:
         widths = {g.name: int(np.asarray(arch.masks[g.name]).sum()) for g in self.rounds.groups(paths)}
-        return float(self.rounds.prices(paths)([widths])[0])
+        return self.latency_of(widths, paths)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Several sizes from one supernet: every phase for every latency target, a table and a plot of all."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import ml_collections
 from rtseg_jax.config import run_spec
 from rtseg_jax.errors import UserError
 from rtseg_jax.files import write_json, write_text, write_whole
+from rtseg_jax.training.run import Run
 from rtseg_jax.training.train_and_evaluate import train_and_evaluate
 from rtseg_jax.training.workdir import Workdir
 from rtseg_jax.visualization.pareto_plot import plot_front
@@ -28,25 +30,35 @@ def targets_of(texts: list[str]) -> list[float]:
 
 
 def front(config: ml_collections.ConfigDict, targets: list[float], out: Path) -> str:
-    """Runs every phase for every target; returns the table, which is also in `out`."""
+    """Runs every phase for every target; returns the table, which is also in `out`.
+
+    Raises:
+      UserError: among others, a target that no network of the space meets, before anything is searched.
+    """
+    spec = run_spec(config)
+    if config.budget:
+        raise UserError("config.budget is set: a front has its targets in --targets, in milliseconds; leave it empty")
+    if "search" not in spec.phases:
+        raise UserError(f"config.phases is {spec.phases}: a front searches for every target; leave it empty")
     supernet = _changed(config, phases=("pretrain",))
     train_and_evaluate(supernet, out / "supernet")
-    spec = run_spec(config)
     predictor = config.latency.predictor or str(out / "supernet" / "latency")
-    rows: list[dict[str, Any]] = []
+    left = tuple(phase for phase in spec.phases if phase != "pretrain")
+    runs = []
     for target in targets:
-        left = tuple(phase for phase in spec.phases if phase != "pretrain")
         one = _changed(config, phases=left, init_from=str(out / "supernet"))
-        one.latency.target_ms = target
-        if not config.budget:
-            one.latency.predictor = predictor
-        workdir = Workdir(out / f"{target:g}ms")
+        one.latency.target_ms, one.latency.predictor = target, predictor
+        runs.append((target, one, Workdir(out / f"{target:g}ms")))
+    for _, one, workdir in runs:
+        Run.start(run_spec(one), workdir).latency()  # whose targets are out of reach is said before hours are spent
+    rows: list[dict[str, Any]] = []
+    for target, one, workdir in runs:
         train_and_evaluate(one, workdir.root)
         jax.clear_caches()  # every target compiles networks of its own
         rows += rows_of(target, workdir)
-    write_json(out / "pareto.json", rows)
-    write_text(out / "pareto.md", markdown(rows))
-    write_whole(out / "pareto.png", lambda path: plot_front(rows).savefig(path, format="png", dpi=150))
+        write_json(out / "pareto.json", rows)
+        write_text(out / "pareto.md", markdown(rows))
+        write_whole(out / "pareto.png", partial(plot_front(rows).savefig, format="png", dpi=150))
     return markdown(rows)
 
 

@@ -18,9 +18,12 @@ def poly_schedule(rate: float, steps: int, power: float, warmup_steps: int = 0) 
     return optax.join_schedules([optax.linear_schedule(0.0, rate, warmup_steps), decay], [warmup_steps])
 
 
-def weight_optimizer(spec: TrainSpec, phase: str) -> optax.GradientTransformation:
-    """SGD with momentum; weight decay on kernels only, added to the gradient as in L2 regularization."""
-    updates = max(1, spec.schedule_steps(phase) // spec.accumulate)
+def weight_optimizer(spec: TrainSpec, phase: str, continued: bool = True) -> optax.GradientTransformation:
+    """SGD with momentum; weight decay on kernels only, added to the gradient as in L2 regularization.
+
+    A phase that is `continued` shares the schedule of the phases before it; alone it has one of its own length.
+    """
+    updates = max(1, spec.schedule_steps(phase, continued) // spec.accumulate)
     schedule = poly_schedule(spec.rate(phase), updates, spec.power, spec.warmup_steps)
     clip = [optax.clip_by_global_norm(spec.clip_norm)] if spec.clip_norm > 0 else []
     chain = optax.chain(

@@ -47,9 +47,11 @@ def evaluate(run: Run, latency: Latency | None) -> dict[str, Any]:
             row["miou"] = scores[row["name"]].miou
     rows = _with_slicing_rows(run, rows)
     choice = run.workdir.results().get("choice")
+    held_out = run.held_out is not run.dataset.train
     target_ms, unit = (latency.target_ms, latency.unit) if latency else (None, "ms")
-    print_table(rows, target_ms, unit, unit_of_device(run.spec.latency.device), choice)
-    reasons = json.loads(run.workdir.worth.read_text()) if run.workdir.worth.exists() else None
+    print_table(rows, target_ms, unit, unit_of_device(run.spec.latency.device), verdict(rows, choice, held_out))
+    worth = run.source("search").worth if run.has("search") else run.workdir.worth
+    reasons = json.loads(worth.read_text()) if worth.exists() else None
     write_report(
         run.workdir.report,
         run.workdir.history,
@@ -61,7 +63,7 @@ def evaluate(run: Run, latency: Latency | None) -> dict[str, Any]:
         choices=_choices(run),
     )
     classes = {name: score.as_json() for name, score in scores.items()}
-    return {"table": rows, "classes": classes, "target_ms": target_ms, "verdict": verdict(rows, choice)}
+    return {"table": rows, "classes": classes, "target_ms": target_ms, "verdict": verdict(rows, choice, held_out)}
 
 
 def _sampled(run: Run) -> bool:
@@ -87,7 +89,7 @@ def _architectures(run: Run) -> dict[str, ArchSpec]:
     """Everything that has a row: what was trained, and BiSeNetV2 as the yardstick for latency."""
     if not run.spec.searches:
         return {"trained": ArchSpec.load(run.workdir.trained), "bisenetv2": bisenetv2(run.spec.network.num_classes)}
-    found = {"supernet": supernet_spec(run.spec.network, run.supernet), "searched": run.searched()}
+    found = {"supernet": supernet_spec(run.spec.network, run.supernet), "searched": run.finetuned()}
     if run.workdir.uniform.exists():
         found["uniform"] = ArchSpec.load(run.workdir.uniform)
     return found | {"bisenetv2": bisenetv2(run.spec.network.num_classes)}
@@ -143,7 +145,7 @@ def _with_slicing_rows(run: Run, rows: list[Row]) -> list[Row]:
 
 
 def print_table(
-    rows: list[Row], target_ms: float | None, predicted: str = "ms", measured: str = "ms", choice: Row | None = None
+    rows: list[Row], target_ms: float | None, predicted: str = "ms", measured: str = "ms", verdict: str = ""
 ) -> None:
     """Prints the final table, and who won; `predicted` and `measured` are units."""
     table = Table(title=None if target_ms is None else f"Target {target_ms:.2f} {predicted}")
@@ -163,7 +165,7 @@ def print_table(
     console = Console()
     console.print(table)
     if target_ms is not None:
-        console.print(verdict(rows, choice), highlight=False)
+        console.print(verdict, highlight=False)
 
 
 def _predicted(row: Row) -> str:
@@ -178,17 +180,18 @@ def _cell(value: float | int | None, factor: float, digits: int) -> str:
     return "–" if value is None else f"{factor * value:.{digits}f}"
 
 
-def verdict(rows: list[Row], choice: Row | None = None) -> str:
+def verdict(rows: list[Row], choice: Row | None = None, held_out: bool = True) -> str:
     """Whether the search beat uniform scaling, and which network is handed over."""
-    given = "" if choice is None or "held_out_miou" not in choice else f" {_handed_over(choice)}"
+    pictures = "held-out training pictures" if held_out else "the training pictures, of which none were held out"
+    given = "" if choice is None or "held_out_miou" not in choice else f" {_handed_over(choice, pictures)}"
     return _comparison(rows) + given
 
 
-def _handed_over(choice: Row) -> str:
+def _handed_over(choice: Row, pictures: str) -> str:
     name, other = choice["best"], next(name for name in choice["among"] if name != choice["best"])
     scores = choice["held_out_miou"]
     return (
-        f"Handed over (architecture.json, model.tflite): the {name} network, better on held-out training pictures "
+        f"Handed over (architecture.json, model.tflite): the {name} network, better on {pictures} "
         f"({100 * scores[name]:.1f} % against {100 * scores[other]:.1f} %)."
     )
 

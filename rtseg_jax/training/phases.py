@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from rtseg_jax.architecture import Network, declare_spec
+from rtseg_jax.search.decide import landing_warnings
+from rtseg_jax.search.rounds import default_architecture
 from rtseg_jax.search.uniform import uniform_spec, whole_spec
 from rtseg_jax.search.worth_params import initial_worth
 from rtseg_jax.training import loop
@@ -14,7 +16,7 @@ from rtseg_jax.training.beta_control import BetaControl
 from rtseg_jax.training.checkpoints import save_tree
 from rtseg_jax.training.loop import Phase
 from rtseg_jax.training.optimizers import weight_optimizer
-from rtseg_jax.training.run import Latency, Run
+from rtseg_jax.training.run import Latency, Run, log_warnings
 from rtseg_jax.training.scoring import make_scorer
 from rtseg_jax.training.sharding import put_replicated
 from rtseg_jax.training.state import TrainState
@@ -46,16 +48,15 @@ def pretrain(run: Run, latency: Latency) -> Results:
 
 def finetune(run: Run) -> Results:
     """Trains the searched network, from its sliced weights and momentum where there are some."""
-    arch = run.searched()
+    arch = run.decided()
     network = declare_spec(arch)
     if run.has("search"):
         variables = run.load("search", "searched_variables", network)
     else:
         print("finetune: an architecture without weights; training it from scratch")
         variables = run.initial_variables(network, run.seed("finetune"))
-    results = fit(run, "finetune", network, variables, teacher=run.has("pretrain"))
     arch.save(run.workdir.searched)  # an architecture from another run belongs to this one from here on
-    return results
+    return fit(run, "finetune", network, variables, teacher=run.has("pretrain"))
 
 
 def uniform(run: Run, latency: Latency) -> Results:
@@ -63,8 +64,11 @@ def uniform(run: Run, latency: Latency) -> Results:
     form = run.spec.search.yardstick
     arch = uniform_spec(run.spec.network, run.supernet, latency.of_decision, latency.target_ms, form)
     arch.save(run.workdir.uniform)
+    predicted = latency.of_decision(arch.widths, arch.paths)
+    log_warnings(landing_warnings(predicted, latency.target_ms, latency.unit, "the uniformly scaled network"))
     network = declare_spec(arch)
-    return fit(run, "uniform", network, run.initial_variables(network, run.seed("uniform")))
+    results = fit(run, "uniform", network, run.initial_variables(network, run.seed("uniform")))
+    return results | {"predicted_ms": predicted}
 
 
 def fit(
@@ -75,7 +79,7 @@ def fit(
     model = run.model(network)
     setup = StepSetup(
         model,
-        weight_optimizer(run.spec.train, phase),
+        weight_optimizer(run.spec.train, phase, run.continues(phase)),
         run.spec.loss,
         run.seed(phase),
         search=rule,
@@ -85,11 +89,12 @@ def fit(
     scorer = make_scorer(model, run.dataset, run.spec.data, run.spec.train, run.mesh)
     teacher_variables = run.load("pretrain", "pretrain_variables", run.supernet) if distilled else None
     arch = None if rule is None else initial_worth(network)
+    plain = None if arch is None else default_architecture(network, arch)  # a sampled supernet is scored by one path
     state = initial_state(setup, variables, run.mesh, arch, run.momentum(phase, setup.optimizer, variables))
-    state = train_phase(run, phase, setup, state, teacher_variables, lambda s: scorer(s.variables).miou)
+    state = train_phase(run, phase, setup, state, teacher_variables, lambda s: scorer(s.variables, plain).miou)
     save_tree(run.workdir.checkpoints(f"{phase}_variables"), state.variables)
     save_tree(run.workdir.checkpoints(f"{phase}_momentum"), state.opt_state)
-    results = {"miou": scorer(state.variables).miou, "steps": run.spec.train.steps(phase)}
+    results = {"miou": scorer(state.variables, plain).miou, "steps": run.spec.train.steps(phase)}
     run.workdir.append_history({"phase": phase, "step": results["steps"], "miou": results["miou"]})
     return results
 

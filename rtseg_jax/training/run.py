@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from rtseg_jax.architecture import ArchSpec, Network, declare
 from rtseg_jax.config import RunSpec
 from rtseg_jax.data import Dataset, Source, build_dataset, check_source, kept_in_memory, training_batches
+from rtseg_jax.data.caching import cached, uncached
 from rtseg_jax.data.device_augmentation import augment_batch
 from rtseg_jax.data.subset import hold_out
 from rtseg_jax.errors import UserError
@@ -29,6 +30,7 @@ from rtseg_jax.latency import (
 from rtseg_jax.models import SegmentationNetwork, initial_variables, variable_shapes
 from rtseg_jax.models.convolution import default_lowering
 from rtseg_jax.search.decide import LatencyOf, check_reachable, reachable_range
+from rtseg_jax.search.rounds import default_paths
 from rtseg_jax.search.uniform import mixed_paths
 from rtseg_jax.training.checkpoints import load_newest
 from rtseg_jax.training.sharding import check_batch_size, data_mesh, put_replicated
@@ -87,9 +89,12 @@ class Run:
         for split, source in (("training", dataset.train), ("validation", dataset.validation)):
             if (line := check_source(source, dataset.info, f"checking {split} pictures")) is not None:
                 print(f"{split}: {line}", flush=True)
-        train, held_out = hold_out(dataset.train, spec.data.held_out)
+        # Nothing is decided about a network without choices: it trains on everything.
+        train, held_out = hold_out(uncached(dataset.train), spec.data.held_out if spec.searches else 0.0)
         dataset = kept_in_memory(dataclasses.replace(dataset, train=train), spec.data)
-        return Run(spec, workdir, dataset, held_out, declare(spec.network), mesh)
+        if held_out is train:
+            return Run(spec, workdir, dataset, dataset.train, declare(spec.network), mesh)
+        return Run(spec, workdir, dataset, cached(held_out, spec.data), declare(spec.network), mesh)
 
     def model(self, network: Network) -> SegmentationNetwork:
         """A network as it is trained here: dtype and lowering of this run."""
@@ -139,12 +144,21 @@ class Run:
             "that finished it with config.init_from"
         )
 
-    def searched(self) -> ArchSpec:
-        """The searched architecture, of this run or of the one to start from."""
+    def decided(self) -> ArchSpec:
+        """The architecture to fine-tune: of the finished search, else one that was put into a workdir."""
+        if self.has("search"):
+            return self._own(self.source("search").searched)
         paths = [path for place in self._places() for path in (place.searched, place.architecture)]
-        arch = ArchSpec.load(next((path for path in paths if path.exists()), paths[0]))
+        return self._own(next((path for path in paths if path.exists()), paths[0]))
+
+    def finetuned(self) -> ArchSpec:
+        """The architecture that fine-tuning has finished, from the same workdir as its weights."""
+        return self._own(self.source("finetune").searched)
+
+    def _own(self, path: Path) -> ArchSpec:
+        arch = ArchSpec.load(path)
         if arch.network != self.spec.network:
-            raise UserError(f"{paths[-1]} was cut out of another supernet; use the config.network it was made with")
+            raise UserError(f"{path} was cut out of another supernet; use the config.network it was made with")
         return arch
 
     def load(self, phase: str, checkpoint: str, network: Network) -> dict[str, Any]:
@@ -152,13 +166,18 @@ class Run:
         like = put_replicated(zero_variables(self.model(network)), self.mesh)
         return load_newest(self.source(phase).checkpoints(checkpoint), like)
 
-    def momentum(self, phase: str, optimizer: Any, variables: Any, source: str | None = None) -> Any:
-        """The optimizer state that the phase before left, where both share one schedule; else None."""
+    def continues(self, phase: str) -> bool:
+        """Whether a phase takes schedule and momentum from the one before."""
         before = self.spec.train.before(phase)
-        if before is None or not self.has(before):
+        return before is not None and self.has(before)
+
+    def momentum(self, phase: str, optimizer: Any, variables: Any) -> Any:
+        """The optimizer state that the phase before left, where `phase` continues it; else None."""
+        if not self.continues(phase):
             return None
+        before = self.spec.train.before(phase)
         like = put_replicated(optimizer.init(variables["params"]), self.mesh)
-        return load_newest(self.source(before).checkpoints(source or f"{before}_momentum"), like)
+        return load_newest(self.source(str(before)).checkpoints(f"{before}_momentum"), like)
 
     def latency(self) -> Latency:
         """What networks cost by the budget or the predictor; raises `UserError` where the target is out of reach."""
@@ -172,7 +191,10 @@ class Run:
         model = self._predictor()
         of_decision = LatencyOf(self.supernet, of_network := network_latency(self.supernet, size, model))
         target_ms = self.spec.latency.target(of_decision({}, mixed_paths(self.supernet)))
-        check_reachable(target_ms, reachable_range(self.supernet, of_decision), model.unit)
+        low, high = reachable_range(self.supernet, of_decision)
+        if self.spec.search.rule != "published":
+            high = of_decision({}, default_paths(self.supernet))  # from where the search by worth begins
+        check_reachable(target_ms, (low, high), model.unit)
 
         def of_arch(arch: ArchSpec) -> Prediction | None:
             known = arch.network.name == self.spec.network.name  # whose blocks were measured

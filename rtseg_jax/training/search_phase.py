@@ -39,15 +39,10 @@ def search(run: Run, latency: Latency) -> Results:
 def worth_search(run: Run, latency: Latency, variables: Any) -> tuple[TrainState, Decision]:
     """Rounds of training and deciding; what a channel is worth is learned from the main loss alone."""
     steps, rounds = run.spec.train.search_steps, run.spec.search.rounds
-    if steps % rounds:
-        raise UserError(
-            f"config.train.search_steps is {steps}, which {rounds} rounds cannot share (config.search.rounds); use a "
-            f"multiple of {rounds}"
-        )
     decider = Decider.start(run, latency)
     setup = StepSetup(
         run.model(run.supernet),
-        weight_optimizer(run.spec.train, "search"),
+        weight_optimizer(run.spec.train, "search", run.continues("search")),
         decider.loss,
         run.seed("search"),
         WorthSearch(latency.of_network, latency.target_ms, latency.unit),
@@ -80,7 +75,7 @@ def published_search(run: Run, latency: Latency, variables: Any) -> tuple[TrainS
     )
     setup = StepSetup(
         model,
-        weight_optimizer(train_spec, "search"),
+        weight_optimizer(train_spec, "search", run.continues("search")),
         run.spec.loss,
         run.seed("search"),
         rule,

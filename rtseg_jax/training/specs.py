@@ -66,9 +66,12 @@ class TrainSpec:
         place = CHAIN.index(phase) if phase in CHAIN else 0
         return CHAIN[place - 1] if place and not self.restarts else None
 
-    def schedule_steps(self, phase: str) -> int:
-        """Steps over which the learning rate falls: of the phase, or of all phases that share one schedule."""
-        if phase in CHAIN and not self.restarts:
+    def schedule_steps(self, phase: str, continued: bool) -> int:
+        """Steps over which the learning rate falls: of the phase, or of all phases that share one schedule.
+
+        `continued`: whether the phase goes on where the one before it ended; the first of them begins the schedule.
+        """
+        if not self.restarts and (phase == CHAIN[0] or (phase in CHAIN and continued)):
             return sum(self.steps(part) for part in CHAIN)
         return self.steps(phase)
 

@@ -16,7 +16,7 @@ class TrainState:
       params: trainable weights.
       batch_stats: running statistics of batch norm.
       opt_state: of the weights' optimizer.
-      arch: `ArchParams`, or None.
+      arch: `WorthParams` or `ArchParams`, or None.
       arch_opt_state: of their optimizer, or None.
       beta_control: `BetaControl` of a search, or None where β is constant.
     """

@@ -35,7 +35,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str | Path) -
     left = [phase for phase in PHASES if phase in spec.phases and not place.finished(phase)]
     for phase in (phase for phase in spec.phases if phase not in left):
         print(f"{phase}: finished before, skipped")
-    if left or choosing.stale(place):
+    if left or choosing.unsettled(place):
         run_phases(config, spec, place, left)
     return place.results()
 
@@ -59,15 +59,15 @@ def run_phases(config: ml_collections.ConfigDict, spec: RunSpec, place: Workdir,
         "evaluate": partial(outcome.evaluate, run, latency),
         "export": partial(outcome.export, run),
     }
-    if choosing.stale(place):
-        place.choose(choosing.hand_over(run))
-    for phase in left:
+    choosing.settle(run)
+    for phase in (phase for phase in PHASES if phase in spec.phases):
+        if place.finished(phase):  # only now: a new choice undoes what was scored and exported before
+            continue
         print(f"{phase} begins", flush=True)
         began = time.monotonic()
         results = steps[phase]()
         place.finish(phase, {**results, "seconds": time.monotonic() - began})
-        if choosing.stale(place):
-            place.choose(choosing.hand_over(run))
+        choosing.settle(run)
 
 
 def environment() -> dict[str, Any]:

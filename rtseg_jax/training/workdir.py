@@ -108,8 +108,11 @@ class Workdir:
         write_json(self.root / "results.json", everything)
 
     def choose(self, choice: Mapping[str, Any]) -> None:
-        """Records which network is handed over."""
-        write_json(self.root / "results.json", {**self.results(), "choice": dict(choice)})
+        """Records which network is handed over; what was scored and exported of another one is to be done again."""
+        everything = self.results()
+        for phase in ("evaluate", "export"):
+            everything["phases"].pop(phase, None)
+        write_json(self.root / "results.json", {**everything, "choice": dict(choice)})
 
     def describe_run(self, values: Mapping[str, Any]) -> None:
         """Records seed, config, versions and device at the top of `results.json`."""

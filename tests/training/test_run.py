@@ -231,8 +231,9 @@ def test_a_network_without_choices_is_trained_scored_and_handed_over(tmp_path, p
     results = train_and_evaluate(config, tmp_path)
     (row,) = (row for row in results["phases"]["evaluate"]["table"] if row["name"] == "trained")
     assert row["miou"] == results["phases"]["train"]["miou"]
-    assert results["choice"] == {"best": "trained", "among": ["trained"]}
-    assert ArchSpec.load(tmp_path / "architecture.json").network.name == "fast_scnn"
+    arch = ArchSpec.load(tmp_path / "architecture.json")
+    assert results["choice"] == {"best": "trained", "among": {"trained": arch.digest}}
+    assert arch.network.name == "fast_scnn"
     config.phases = ("search",)
     with pytest.raises(UserError, match=r"phases of config\.model=fast_scnn are train, evaluate, export"):
         train_and_evaluate(config, tmp_path)
