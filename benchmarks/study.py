@@ -1,14 +1,15 @@
 """Does the search earn its keep? Arms at equal predicted latency and equal steps, each a row as soon as it is done.
 
     python -m benchmarks.study --out=STUDY [--config=configs/quickstart.py] [--targets=0.15,0.25,0.4] \
-        [--seeds=0,1,2] [--arms=uniform,quarter,search] [--steps=1000] [--config_fields data.num_validation=400 train.eval_batch_size=20]
+        [--seeds=0,1,2] [--arms=uniform,quarter,search] [--steps=1000] \
+        [--config_fields data.num_validation=400 train.eval_batch_size=20]
 
 Targets are shares of the latency of BiSeNetV2-LIR's own proportions (the config's supernet with stages and depth as
 published, a convolution in every mixed block), so that spaces can be compared. Every arm trains for `steps` steps of
 the config's batch size and recipe; what an arm spends on a supernet and on a search is part of its steps (the passes
-that compare paths on held-out pictures are not: a few per cent of the steps of the shortest runs). Rows are in
-`rows.jsonl` of the folder: a study that was stopped goes on with what is missing. `study.md` and `study.json` hold
-means, and paired margins of the search over the better uniform arm with their 95 % intervals (Student's t over seeds).
+that compare paths on held-out pictures are not: a few per cent of the shortest runs). Rows are in `rows.jsonl` of the
+folder: a study that was stopped goes on with what is missing. `study.md` and `study.json` hold means, and paired
+margins of the search over the better uniform arm with their 95 % intervals (Student's t over seeds).
 """
 
 import argparse

@@ -40,7 +40,8 @@ def test_classes_of_a_folder_are_those_that_the_run_recorded(tmp_path):
     place = Workdir(tmp_path / "run")
     config = base_config()
     config.data.name, config.data.data_dir = "folder", str(tmp_path / "gone")
-    (tmp_path / "config.json").write_text(config.to_json_best_effort())
+    place.root.mkdir()
+    (place.root / "config.json").write_text(config.to_json_best_effort())
     with pytest.raises(UserError, match="gone is not there"):
         read_spec(place)
     classes = {"classes": ["grass", "weed"], "ids": [0, [255, 7]], "palette": [[1, 2, 3], [4, 5, 6]], "ignore": [9]}

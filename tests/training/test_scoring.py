@@ -1,5 +1,7 @@
 """The scorer of a run: pictures of many sizes, one compilation, a ragged end, several processes."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 import sklearn.metrics
 
 from rtseg_jax.architecture import declare
+from rtseg_jax.config import base_config, run_spec
 from rtseg_jax.data import Dataset, DatasetInfo, DataSpec
 from rtseg_jax.data.augmentation import resize_image
 from rtseg_jax.models import SegmentationNetwork
@@ -14,12 +17,11 @@ from rtseg_jax.models.normalization import normalize
 from rtseg_jax.training import scoring
 from rtseg_jax.training.scoring import make_scorer, sum_over_processes
 from rtseg_jax.training.sharding import data_mesh
-from rtseg_jax.training.specs import TrainSpec
 from rtseg_jax.zoo import RTSeg
 
 SIZES = [(5, 7), (9, 4), (12, 16), (5, 7), (20, 30)]
 SPEC = DataSpec("noise", eval_size=(6, 8))
-TRAIN = TrainSpec(0, 2, 2, 1, 1, 1, 1, 0.1, 0.1, 0.1, 0.9, 0, 0.9, 0.0, 0.0, 1, False, 1, 1, 1, 1, 0, False)
+TRAIN = dataclasses.replace(run_spec(base_config()).train, eval_batch_size=2, num_threads=0)
 INFO = DatasetInfo("noise", ("a", "b", "c"), ((0, 0, 0), (1, 1, 1), (2, 2, 2)))
 
 
