@@ -25,13 +25,17 @@ QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes
 
 # name: parameters, GMACs at 512×1024 and at 1024×2048, 19 classes; counted on the reference implementations
 TABLE = {
+    "bisenetv1": (12_894_163, 25.9310, 103.7233),
     "bisenetv2": (3_358_627, 24.6033, 98.4132),
     "enet": (364_311, 3.9221, 15.6883),
     "erfnet": (2_064_191, 26.6043, 106.4174),
     "fast_scnn": (1_138_051, 1.6769, 6.7083),
+    "linknet": (11_536_691, 21.7517, 87.0066),
     "rtseg": (24_490_035, 137.5421, 639.3559),  # fitted to 24.43 M and 136.0 GMACs
     "stdc1": (8_275_104, 16.8631, 67.4519),
     "stdc2": (12_305_568, 23.4566, 93.8257),
+    "swiftnet": (11_797_071, 25.8922, 103.5661),
+    "unet": (31_038_803, 385.9431, 1543.7723),
 }
 
 
