@@ -27,6 +27,8 @@ QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes
 TABLE = {
     "bisenetv1": (12_894_163, 25.9310, 103.7233),
     "bisenetv2": (3_358_627, 24.6033, 98.4132),
+    "ddrnet_23": (20_148_947, 35.7652, 143.0605),
+    "ddrnet_23_slim": (5_695_987, 9.0704, 36.2813),
     "enet": (364_311, 3.9221, 15.6883),
     "erfnet": (2_064_191, 26.6043, 106.4174),
     "fast_scnn": (1_138_051, 1.6769, 6.7083),
