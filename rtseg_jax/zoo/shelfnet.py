@@ -46,7 +46,7 @@ class ShelfNet18(NetworkSpec, name="shelfnet18_lw", published=PUBLISHED):
         x = shared(n.block("shelf1_bottom", "shelf_shared", "shelf_1"), laterals[-1], self.dropout)
         x, first = self._up(n, 1, x, laterals[:-1])
         x = shared(n.block("shelf2_start", "shelf_shared", "shelf_2"), x, self.dropout)
-        kept = []
+        kept: list[Tensor] = []
         for i, y in enumerate(reversed(first), start=1):
             b = n.block(f"shelf2_down_{i}", "shelf_down", "shelf_2")
             x = b.conv("conv", x, y.channels, stride=2, bias=True, norm=False, activation="relu") if kept else x

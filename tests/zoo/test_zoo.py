@@ -146,7 +146,7 @@ def test_one_network(capsys):
     ("arguments", "message"),
     [
         (["enet", "erfnet"], "error: 2 networks were named"),
-        (["enett"], "error: there is no network 'enett'; there are bisenetv2, enet, "),
+        (["enett"], f"error: there is no network 'enett'; there are {', '.join(sorted(TABLE))}"),
         (["--size=512"], "error: --size is '512': give HEIGHTxWIDTH, such as 512x1024"),
         (["--classes=1"], "error: network.num_classes is 1: a segmentation needs at least 2 classes"),
     ],
