@@ -7,6 +7,7 @@ from rtseg_jax.architecture.builder import Builder
 from rtseg_jax.architecture.graph import Network, Tensor
 from rtseg_jax.architecture.network_spec import NetworkSpec, Published, Score
 from rtseg_jax.architecture.sketch import Sketch
+from rtseg_jax.zoo.bisenetv1 import fusion, refined
 
 ROWS = (256, 512, 1024)
 
@@ -24,24 +25,14 @@ class STDC(NetworkSpec):
     def declare(self) -> Network:
         """Trunk, context path, fusion with the map at 1/8, head."""
         n = Sketch(self.num_classes)
-        b = n.block("stem", "stem", "trunk")
-        x = b.conv("conv_1", n.image, 32, stride=2, activation="relu")
-        x = b.conv("conv_2", x, 64, stride=2, activation="relu")
-        maps = []
-        for row, (channels, blocks) in enumerate(zip(ROWS, self.blocks, strict=True), start=1):
-            for i in range(1, blocks + 1):
-                down = i == 1
-                b = n.block(f"row{row}_{i}", "stdc_down" if down else "stdc", "trunk")
-                x = dense_concatenation(b, x, channels, down=down)
-            maps.append(x)
-        eighth, sixteenth, deepest = maps
+        eighth, sixteenth, deepest = trunk(n, self.blocks)
         b = n.block("context", "stdc_context", "context")
         y = b.conv("global", b.mean("mean", deepest), 128, kernel=1, activation="relu")
         y = b.sum("sum_1", refined(b, "refine_1", deepest), y)
         y = b.conv("conv_1", b.resize("up_1", y, sixteenth, "nearest"), 128, activation="relu")
         y = b.sum("sum_2", refined(b, "refine_2", sixteenth), y)
         y = b.conv("conv_2", b.resize("up_2", y, eighth, "nearest"), 128, activation="relu")
-        x = fusion(n.block("fusion", "feature_fusion", "fusion"), eighth, y)
+        x = fusion(n.block("fusion", "feature_fusion", "fusion"), eighth, y, squeezed=64)
         b = n.block("head", "head", "head")
         x = n.classifier(b, b.conv("conv", x, 256, activation="relu"), bias=False)
         b.resize("logits", x, n.image, align_corners=True)
@@ -93,29 +84,29 @@ class STDC2(
     blocks: ClassVar[tuple[int, int, int]] = (4, 5, 3)
 
 
-def dense_concatenation(b: Builder, x: Tensor, channels: int, *, down: bool) -> Tensor:
+def trunk(n: Sketch, row_blocks: tuple[int, int, int], *, count_padding: bool = True) -> list[Tensor]:
+    """The encoder's maps at 1/8, 1/16 and 1/32; `count_padding` as in `Pool`."""
+    b = n.block("stem", "stem", "trunk")
+    x = b.conv("conv_1", n.image, 32, stride=2, activation="relu")
+    x = b.conv("conv_2", x, 64, stride=2, activation="relu")
+    maps = []
+    for row, (channels, blocks) in enumerate(zip(ROWS, row_blocks, strict=True), start=1):
+        for i in range(1, blocks + 1):
+            down = i == 1
+            b = n.block(f"row{row}_{i}", "stdc_down" if down else "stdc", "trunk")
+            x = dense_concatenation(b, x, channels, down=down, count_padding=count_padding)
+        maps.append(x)
+    return maps
+
+
+def dense_concatenation(b: Builder, x: Tensor, channels: int, *, down: bool, count_padding: bool) -> Tensor:
     """A chain of convolutions of ever fewer channels, all of them side by side."""
     first = y = b.conv("conv_1", x, channels // 2, kernel=1, activation="relu")
     if down:
         y = b.conv("depthwise", first, stride=2)
-        first = b.pool("pool", first, "average")
+        first = b.pool("pool", first, "average", count_padding=count_padding)
     parts = [first]
     for i, share in enumerate((4, 8, 8), start=2):
         y = b.conv(f"conv_{i}", y, channels // share, activation="relu")
         parts.append(y)
     return b.concat("concat", *parts)
-
-
-def refined(b: Builder, name: str, x: Tensor, channels: int = 128) -> Tensor:
-    """Attention refinement: a convolution, gated by its own mean."""
-    x = b.conv(f"{name}_conv", x, channels, activation="relu")
-    gate = b.conv(f"{name}_mix", b.mean(f"{name}_mean", x), channels, kernel=1)
-    return b.gate(f"{name}_gated", x, gate)
-
-
-def fusion(b: Builder, fine: Tensor, context: Tensor, channels: int = 256) -> Tensor:
-    """Feature fusion: both maps mixed, plus the result gated by its own mean."""
-    x = b.conv("mix", b.concat("concat", fine, context), channels, kernel=1, activation="relu")
-    gate = b.conv("squeeze", b.mean("mean", x), channels // 4, kernel=1, norm=False, activation="relu")
-    gate = b.conv("excite", gate, channels, kernel=1, norm=False)
-    return b.sum("sum", x, b.gate("gated", x, gate))
