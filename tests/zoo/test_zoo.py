@@ -26,12 +26,22 @@ QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes
 # name: parameters, GMACs at 512×1024 and at 1024×2048, 19 classes; counted on the reference implementations
 TABLE = {
     "bisenetv2": (3_358_627, 24.6033, 98.4132),
+    "contextnet": (876_563, 1.6813, 6.7353),
+    "dabnet": (756_643, 10.2204, 40.8815),
+    "edanet": (689_485, 8.8329, 35.3316),
     "enet": (364_311, 3.9221, 15.6883),
     "erfnet": (2_064_191, 26.6043, 106.4174),
+    "espnet": (363_462, 4.6703, 18.6811),
     "fast_scnn": (1_138_051, 1.6769, 6.7083),
+    "lednet": (922_821, 11.2085, 44.8340),
     "rtseg": (24_490_035, 137.5421, 639.3559),  # fitted to 24.43 M and 136.0 GMACs
+    "segformer_b0": (3_719_027, 17.7571, 120.9574),
+    "segnet": (29_453_971, 325.5451, 1302.1804),
+    "segnet_basic": (1_417_107, 179.8518, 719.4070),
+    "sqnet": (16_262_771, 143.8772, 575.5088),
     "stdc1": (8_275_104, 16.8631, 67.4519),
     "stdc2": (12_305_568, 23.4566, 93.8257),
+    "topformer_b": (4_839_667, 2.6970, 11.0900),
 }
 
 
