@@ -241,9 +241,11 @@ class Builder:
         """Max-unpooling of `x` to where `pooled` was taken out of `before`."""
         return self.add(operators.Unpool, name, (x, before, pooled), x.groups, before.extent)
 
-    def bins(self, name: str, x: Tensor, extent: Extent | int) -> Tensor:
-        """Means over bins: so many each way, or as many as a rule gives for the size of `x`."""
-        rule = Bins(extent, extent) if isinstance(extent, int) else extent
+    def bins(self, name: str, x: Tensor, to: Tensor | Extent | int) -> Tensor:
+        """Means over bins: so many each way, as many as a tensor has pixels, or as a rule gives for the size of `x`."""
+        if isinstance(to, Tensor):
+            return self.add(operators.AdaptivePool, name, (x, to), x.groups, to.extent)
+        rule = Bins(to, to) if isinstance(to, int) else to
         return self.add(operators.AdaptivePool, name, (x,), x.groups, _after(x.extent, rule))
 
     def mean(self, name: str, x: Tensor) -> Tensor:

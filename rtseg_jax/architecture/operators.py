@@ -333,7 +333,15 @@ class Pool(Plain):
 
 @dataclasses.dataclass(frozen=True)
 class AdaptivePool(Plain):
-    """Means over the bins that the output's rule gives, as PyTorch cuts them: from ⌊i·n/b⌋ to ⌈(i+1)·n/b⌉."""
+    """Means over bins, as PyTorch cuts them: from ⌊i·n/b⌋ to ⌈(i+1)·n/b⌉.
+
+    There are as many as the second input has pixels, or as the output's rule gives where there is none.
+    """
+
+    @property
+    def values(self) -> tuple[Tensor, ...]:
+        """The first input."""
+        return self.inputs[:1]
 
 
 @dataclasses.dataclass(frozen=True)

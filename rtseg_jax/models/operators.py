@@ -210,7 +210,7 @@ def _(op: operators.Pool, inputs: list[Map], context: Context) -> Map:
 
 @apply_op.register
 def _(op: operators.AdaptivePool, inputs: list[Map], context: Context) -> Map:
-    bins = op.output.extent.step(spatial(inputs[0]))
+    bins = spatial(inputs[1]) if len(inputs) > 1 else op.output.extent.step(spatial(inputs[0]))
     return adaptive_average_pool(inputs[0], bins, lowering=context.lowering)
 
 

@@ -6,6 +6,7 @@ from rtseg_jax.architecture import operators
 from rtseg_jax.architecture.builder import Builder, fixed
 from rtseg_jax.architecture.graph import Network, Tensor
 from rtseg_jax.architecture.network_spec import NetworkSpec, Published, Score
+from rtseg_jax.architecture.operators import Activation
 from rtseg_jax.architecture.sketch import Sketch
 
 EPSILON = 1e-3
@@ -75,7 +76,7 @@ def factorized(b: Builder, name: str, x: Tensor, shapes: tuple[tuple[int, int], 
     """Both kernels, then both dilated."""
     c = x.channels
     for i, distance in enumerate((1, dilation), start=1):
-        end = "relu" if i == 1 else None
+        end: Activation = "relu" if i == 1 else None
         x = b.conv(f"{name}_{i}a", x, c, kernel=shapes[0], dilation=distance, norm=False, activation="relu")
         x = b.conv(f"{name}_{i}b", x, c, kernel=shapes[1], dilation=distance, activation=end)
     return x

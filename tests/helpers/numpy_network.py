@@ -160,8 +160,8 @@ def _pool(op, inputs, leaves):
 
 
 def _bins(op, inputs, leaves):
-    (x,) = inputs
-    rows, columns = op.output.extent.step(x.shape[1:3])
+    x = inputs[0]
+    rows, columns = inputs[1].shape[1:3] if len(inputs) > 1 else op.output.extent.step(x.shape[1:3])
     h, w = x.shape[1:3]
     result = np.zeros((x.shape[0], rows, columns, x.shape[-1]))
     for i in range(rows):

@@ -140,6 +140,7 @@ CASES = {
         0,
     ),
     "bins": (operators.AdaptivePool, lambda b: b.bins("op", X, 3), 0),
+    "bins_of_another_map": (operators.AdaptivePool, lambda b: b.bins("op", X, COARSE), 0),
     "bins_that_divide": (operators.AdaptivePool, lambda b: b.bins("op", X, Scaled(1, 5)), 0),
     "bins_by_aspect": (operators.AdaptivePool, lambda b: b.bins("op", X, Rows(4)), 0),
     "global_mean": (operators.GlobalMean, lambda b: b.mean("op", X), 0),
