@@ -41,7 +41,8 @@ class DFANetA(NetworkSpec, name="dfanet_a", published=PUBLISHED):
         n = Sketch(self.num_classes)
         x = n.block("stem", "stem", "backbone_1").conv("conv", n.image, 8, stride=2, activation="relu")
         maps: list[Tensor] = []
-        shallow, deep = [], []
+        shallow: list[Tensor] = []
+        deep: list[Tensor] = []
         for backbone in range(1, BACKBONES + 1):
             part = f"backbone_{backbone}"
             made: list[Tensor] = []
