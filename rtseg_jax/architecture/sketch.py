@@ -24,9 +24,9 @@ class Sketch:
         self._defaults = {"padding": "centred", **defaults}
         self._builders: list[Builder] = []
 
-    def block(self, name: str, kind: str, part: str) -> Builder:
-        """The next block, to be written; it is finished when the network is."""
-        builder = Builder(name, kind, part, fixed, **self._defaults)
+    def block(self, name: str, kind: str, part: str, **defaults: Any) -> Builder:
+        """The next block, to be written, with defaults of its own; it is finished when the network is."""
+        builder = Builder(name, kind, part, fixed, **{**self._defaults, **defaults})
         self._builders.append(builder)
         return builder
 

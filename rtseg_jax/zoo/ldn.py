@@ -10,6 +10,7 @@ from rtseg_jax.architecture.extents import Rows
 from rtseg_jax.architecture.graph import Network, Tensor
 from rtseg_jax.architecture.network_spec import NetworkSpec, Published, Score
 from rtseg_jax.architecture.sketch import Sketch
+from rtseg_jax.zoo.resnet import preactivated
 
 DENSE = ((6, True), (12, True), (12, False), (12, True), (16, False))
 """Layers, and whether a transition that halves the channels follows; the third block of DenseNet is parted in two."""
@@ -57,11 +58,6 @@ class LDN(NetworkSpec, name="ldn", published=PUBLISHED):
         b = n.block("head", "head", "head")
         b.resize("logits", n.classifier(b, b.norm("norm", x, "relu")), n.image)
         return n.network()
-
-
-def preactivated(b: Builder, name: str, x: Tensor, channels: int, kernel: int = 1) -> Tensor:
-    """Batch norm, ReLU, convolution, in this order."""
-    return b.conv(name, b.norm(f"{name}_norm", x, "relu"), channels, kernel=kernel, norm=False)
 
 
 def dense_layer(b: Builder, x: Tensor) -> Tensor:

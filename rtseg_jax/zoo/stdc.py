@@ -7,6 +7,7 @@ from rtseg_jax.architecture.builder import Builder
 from rtseg_jax.architecture.graph import Network, Tensor
 from rtseg_jax.architecture.network_spec import NetworkSpec, Published, Score
 from rtseg_jax.architecture.sketch import Sketch
+from rtseg_jax.zoo.bisenetv1 import fusion, refined
 
 ROWS = (256, 512, 1024)
 
@@ -41,7 +42,7 @@ class STDC(NetworkSpec):
         y = b.conv("conv_1", b.resize("up_1", y, sixteenth, "nearest"), 128, activation="relu")
         y = b.sum("sum_2", refined(b, "refine_2", sixteenth), y)
         y = b.conv("conv_2", b.resize("up_2", y, eighth, "nearest"), 128, activation="relu")
-        x = fusion(n.block("fusion", "feature_fusion", "fusion"), eighth, y)
+        x = fusion(n.block("fusion", "feature_fusion", "fusion"), eighth, y, squeezed=64)
         b = n.block("head", "head", "head")
         x = n.classifier(b, b.conv("conv", x, 256, activation="relu"), bias=False)
         b.resize("logits", x, n.image, align_corners=True)
@@ -104,18 +105,3 @@ def dense_concatenation(b: Builder, x: Tensor, channels: int, *, down: bool) -> 
         y = b.conv(f"conv_{i}", y, channels // share, activation="relu")
         parts.append(y)
     return b.concat("concat", *parts)
-
-
-def refined(b: Builder, name: str, x: Tensor, channels: int = 128) -> Tensor:
-    """Attention refinement: a convolution, gated by its own mean."""
-    x = b.conv(f"{name}_conv", x, channels, activation="relu")
-    gate = b.conv(f"{name}_mix", b.mean(f"{name}_mean", x), channels, kernel=1)
-    return b.gate(f"{name}_gated", x, gate)
-
-
-def fusion(b: Builder, fine: Tensor, context: Tensor, channels: int = 256) -> Tensor:
-    """Feature fusion: both maps mixed, plus the result gated by its own mean."""
-    x = b.conv("mix", b.concat("concat", fine, context), channels, kernel=1, activation="relu")
-    gate = b.conv("squeeze", b.mean("mean", x), channels // 4, kernel=1, norm=False, activation="relu")
-    gate = b.conv("excite", gate, channels, kernel=1, norm=False)
-    return b.sum("sum", x, b.gate("gated", x, gate))

@@ -1,0 +1,51 @@
+"""LinkNet (Chaurasia and Culurciello 2017), after the authors' Torch7 code.
+
+Their later PyTorch port has neither the decoder's biases nor the ReLU behind each addition.
+"""
+
+import dataclasses
+
+from rtseg_jax.architecture.builder import Builder
+from rtseg_jax.architecture.graph import Network, Tensor
+from rtseg_jax.architecture.network_spec import NetworkSpec, Published, Score
+from rtseg_jax.architecture.sketch import Sketch
+from rtseg_jax.zoo import resnet
+
+PUBLISHED = Published(
+    "LinkNet",
+    "Chaurasia and Culurciello 2017",
+    "ED",
+    "the authors' Torch7 layers: biases in the decoder, ReLU behind each addition",
+    (Score("Cityscapes", "val", 76.4, "survey"), Score("CamVid", "test", 68.3, "survey")),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class LinkNet(NetworkSpec, name="linknet", published=PUBLISHED):
+    """LinkNet on ResNet-18."""
+
+    def declare(self) -> Network:
+        """Encoder to 1/32; decoder blocks, each plus the encoder's map of its size."""
+        n = Sketch(self.num_classes)
+        first = resnet.stem(n.block("stem", "stem", "encoder"), n.image)
+        *maps, x = resnet.basic_rows(n, first)
+        for step, skip in enumerate((*reversed(maps), first), start=1):
+            b = n.block(f"decoder_{step}", "linknet_decoder", "decoder", epsilon=1e-3, bias=True)
+            x = decoder(b, x, skip, 1 if skip is first else 2)
+        b = n.block("head", "linknet_head", "head", epsilon=1e-3, bias=True)
+        x = b.transpose("up", x, 32, kernel=3, stride=2, activation="relu")
+        x = b.conv("conv", x, 32, activation="relu")
+        b.resize("logits", n.transposed_classifier(b, x), n.image)
+        return n.network()
+
+
+def decoder(b: Builder, x: Tensor, skip: Tensor, stride: int) -> Tensor:
+    """1×1, transposed 3×3, 1×1, plus the encoder's map; at stride 1 the transposed one is a convolution."""
+    inner = x.channels // 4
+    y = b.conv("reduce", x, inner, kernel=1, activation="relu")
+    if stride == 1:
+        y = b.conv("middle", y, inner, activation="relu")
+    else:
+        y = b.transpose("middle", y, inner, kernel=3, stride=stride, like=skip, activation="relu")
+    y = b.conv("expand", y, skip.channels, kernel=1, activation="relu")
+    return b.sum("sum", skip, y, activation="relu")
