@@ -112,8 +112,8 @@ def exchanged(n: Sketch, number: int, low: Tensor, high: Tensor, widths: tuple[i
 def pyramid(b: Builder, x: Tensor, channels: int, out: int) -> Tensor:
     """Means over ever larger windows, each refined together with the one before (DAPPM)."""
     levels = [preactivated(b, "level_1", x, channels)]
-    for i, y in enumerate(pooled(b, x), start=2):
-        y = b.resize(f"up_{i}", preactivated(b, f"level_{i}", y, channels), x)
+    for i, means in enumerate(pooled(b, x), start=2):
+        y = b.resize(f"up_{i}", preactivated(b, f"level_{i}", means, channels), x)
         levels.append(preactivated(b, f"join_{i}", b.sum(f"sum_{i}", y, levels[-1]), channels, kernel=3))
     y = preactivated(b, "compress", b.concat("concat", *levels), out)
     return b.sum("sum", y, preactivated(b, "shortcut", x, out))
