@@ -229,13 +229,14 @@ class Builder:
         stride: Side = 2,
         padding: BuilderPadding | None = None,
         count_padding: bool = True,
+        cut: bool = False,
     ) -> Tensor:
         """Maximum or mean of windows."""
         window, stride = pair(window), pair(stride)
         padding = self._padding(padding, window, 1)
-        extent = windowed(x.extent, window, stride, padding)
+        extent = windowed(x.extent, window, stride, padding, cut=cut)
         settings = {"kind": kind, "window": window, "stride": stride, "padding": padding}
-        return self.add(operators.Pool, name, (x,), x.groups, extent, **settings, count_padding=count_padding)
+        return self.add(operators.Pool, name, (x,), x.groups, extent, **settings, count_padding=count_padding, cut=cut)
 
     def unpool(self, name: str, x: Tensor, before: Tensor, pooled: Tensor) -> Tensor:
         """Max-unpooling of `x` to where `pooled` was taken out of `before`."""

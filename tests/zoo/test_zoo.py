@@ -57,6 +57,8 @@ TABLE = {
     "segnet": (29_453_971, 325.5451, 1302.1804),
     "segnet_basic": (1_417_107, 179.8518, 719.4070),
     "sqnet": (16_262_771, 143.8772, 575.5088),
+    "squeezenas_l": (1_918_734, 4.8937, 19.5746),
+    "squeezenas_s": (465_774, 1.1163, 4.4651),
     "squeezenas_xl": (3_059_323, 8.1823, 32.7292),
     "stdc1": (8_275_104, 16.8631, 67.4519),
     "stdc2": (12_305_568, 23.4566, 93.8257),
@@ -80,7 +82,7 @@ def test_exact_counts(name):
     assert network.plain_blocks[-1].output.size((512, 1024)) == (512, 1024)
 
 
-@pytest.mark.parametrize("name", ["enet", "erfnet", "fast_scnn", "stdc1"])
+@pytest.mark.parametrize("name", ["enet", "erfnet", "espnetv2", "fast_scnn", "stdc1", "topformer_b"])
 def test_forward_is_that_of_numpy(name):
     network = declare(network_class(name)(5))
     variables = random_variables(network)
