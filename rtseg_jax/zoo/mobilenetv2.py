@@ -1,6 +1,7 @@
 """MobileNetV2 (Sandler et al. 2018) as an encoder: its block and its rows. Several pages build on it."""
 
 from rtseg_jax.architecture.builder import Builder
+from rtseg_jax.architecture.extents import Padding
 from rtseg_jax.architecture.graph import Tensor
 from rtseg_jax.architecture.operators import Activation
 
@@ -36,7 +37,7 @@ def inverted_residual(
     if expansion > 1:
         border = ((dilation, dilation), (dilation, dilation)) if padded_first else None
         y = b.conv("expand", y, x.channels * expansion, kernel=1, padding=border, activation=activation)
-    padding = "VALID" if padded_first and expansion > 1 else None
+    padding: Padding | None = "VALID" if padded_first and expansion > 1 else None
     y = b.conv("depthwise", y, stride=stride, dilation=dilation, padding=padding, activation=activation)
     y = b.conv("project", y, channels, kernel=1)
     return b.sum("sum", x, y) if stride == 1 and x.channels == channels else y

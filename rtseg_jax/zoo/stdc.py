@@ -25,17 +25,7 @@ class STDC(NetworkSpec):
     def declare(self) -> Network:
         """Trunk, context path, fusion with the map at 1/8, head."""
         n = Sketch(self.num_classes)
-        b = n.block("stem", "stem", "trunk")
-        x = b.conv("conv_1", n.image, 32, stride=2, activation="relu")
-        x = b.conv("conv_2", x, 64, stride=2, activation="relu")
-        maps = []
-        for row, (channels, blocks) in enumerate(zip(ROWS, self.blocks, strict=True), start=1):
-            for i in range(1, blocks + 1):
-                down = i == 1
-                b = n.block(f"row{row}_{i}", "stdc_down" if down else "stdc", "trunk")
-                x = dense_concatenation(b, x, channels, down=down)
-            maps.append(x)
-        eighth, sixteenth, deepest = maps
+        eighth, sixteenth, deepest = trunk(n, self.blocks)
         b = n.block("context", "stdc_context", "context")
         y = b.conv("global", b.mean("mean", deepest), 128, kernel=1, activation="relu")
         y = b.sum("sum_1", refined(b, "refine_1", deepest), y)
@@ -94,12 +84,27 @@ class STDC2(
     blocks: ClassVar[tuple[int, int, int]] = (4, 5, 3)
 
 
-def dense_concatenation(b: Builder, x: Tensor, channels: int, *, down: bool) -> Tensor:
+def trunk(n: Sketch, row_blocks: tuple[int, int, int], *, count_padding: bool = True) -> list[Tensor]:
+    """The encoder's maps at 1/8, 1/16 and 1/32; `count_padding` as in `Pool`."""
+    b = n.block("stem", "stem", "trunk")
+    x = b.conv("conv_1", n.image, 32, stride=2, activation="relu")
+    x = b.conv("conv_2", x, 64, stride=2, activation="relu")
+    maps = []
+    for row, (channels, blocks) in enumerate(zip(ROWS, row_blocks, strict=True), start=1):
+        for i in range(1, blocks + 1):
+            down = i == 1
+            b = n.block(f"row{row}_{i}", "stdc_down" if down else "stdc", "trunk")
+            x = dense_concatenation(b, x, channels, down=down, count_padding=count_padding)
+        maps.append(x)
+    return maps
+
+
+def dense_concatenation(b: Builder, x: Tensor, channels: int, *, down: bool, count_padding: bool) -> Tensor:
     """A chain of convolutions of ever fewer channels, all of them side by side."""
     first = y = b.conv("conv_1", x, channels // 2, kernel=1, activation="relu")
     if down:
         y = b.conv("depthwise", first, stride=2)
-        first = b.pool("pool", first, "average")
+        first = b.pool("pool", first, "average", count_padding=count_padding)
     parts = [first]
     for i, share in enumerate((4, 8, 8), start=2):
         y = b.conv(f"conv_{i}", y, channels // share, activation="relu")
