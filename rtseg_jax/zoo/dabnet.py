@@ -1,4 +1,7 @@
-"""DABNet (Li et al. 2019), after the authors' PyTorch code."""
+"""DABNet (Li et al. 2019), after the authors' PyTorch code.
+
+Max-pooling rounds odd sizes up, as convolutions do; there it rounds them down and fails.
+"""
 
 import dataclasses
 
@@ -42,7 +45,7 @@ class DABNet(NetworkSpec, name="dabnet", published=PUBLISHED):
         x = b.norm("norm", b.concat("concat", x, pictures[1]), "prelu")
         b = n.block("down_1", "dabnet_down", "encoder")
         y = b.conv("conv", x, 64 - x.channels, stride=2, norm=False)
-        z = b.pool("pool", x, "max", window=2, padding="VALID")
+        z = b.pool("pool", x, "max", window=2, padding="SAME")
         start = x = b.norm("norm", b.concat("concat", y, z), "prelu")
         for i, dilation in enumerate(FIRST, start=1):
             x = bottleneck(n.block(f"stage1_{i}", "asymmetric_bottleneck", "encoder"), x, dilation)

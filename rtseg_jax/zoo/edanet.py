@@ -48,11 +48,11 @@ class EDANet(NetworkSpec, name="edanet", published=PUBLISHED):
 
 
 def downsampling(b: Builder, x: Tensor, channels: int) -> Tensor:
-    """A strided convolution, beside a max-pool where channels grow."""
+    """A strided convolution, beside a max-pool where channels grow; both round odd sizes up."""
     if channels <= x.channels:
         return b.conv("conv", x, channels, stride=2, activation="relu")
     y = b.conv("conv", x, channels - x.channels, stride=2, norm=False)
-    z = b.pool("pool", x, "max", window=2, padding="VALID")
+    z = b.pool("pool", x, "max", window=2, padding="SAME")
     return b.norm("norm", b.concat("concat", y, z), "relu")
 
 

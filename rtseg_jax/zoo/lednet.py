@@ -53,9 +53,12 @@ class LEDNet(NetworkSpec, name="lednet", published=PUBLISHED):
 
 
 def downsampling(b: Builder, x: Tensor, channels: int) -> Tensor:
-    """A strided convolution beside a max-pool, then norm and ReLU; its channels are told as two halves."""
+    """A strided convolution beside a max-pool, then norm and ReLU; its channels are told as two halves.
+
+    Both round odd sizes up, where PyTorch rounds pooling down and fails.
+    """
     y = b.conv("conv", x, channels - x.channels, stride=2, norm=False)
-    z = b.pool("pool", x, "max", window=2, padding="VALID")
+    z = b.pool("pool", x, "max", window=2, padding="SAME")
     x = b.concat("concat", y, z)
     halves = tuple(fixed(f"{b.name}.{side}", channels // 2) for side in ("left", "right"))
     return b.add(operators.BatchNorm, "norm", (x,), halves, x.extent, activation="relu", epsilon=EPSILON)

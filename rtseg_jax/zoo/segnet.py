@@ -97,6 +97,6 @@ class SegNetBasic(
 
 
 def pool(n: Sketch, level: int, x: Tensor) -> Pooled:
-    """A max-pool; a block of its own, since the decoder reads it too."""
+    """A max-pool that rounds odd sizes up, as Caffe does; a block of its own, since the decoder reads it too."""
     b = n.block(f"pool_{level}", "max_pool", "encoder")
-    return Pooled(x, b.pool("pool", x, "max", window=2, padding="VALID"))
+    return Pooled(x, b.pool("pool", x, "max", window=2, padding="SAME"))

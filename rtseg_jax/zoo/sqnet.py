@@ -1,4 +1,7 @@
-"""SQNet (Treml et al. 2016), with the layers of the larger of the two PyTorch families; the authors published none."""
+"""SQNet (Treml et al. 2016), with the layers of the larger of the two PyTorch families; the authors published none.
+
+Pooling rounds odd sizes up, so that what is enlarged can be cropped to the skip; that code resizes instead.
+"""
 
 import dataclasses
 
@@ -30,7 +33,7 @@ class SQNet(NetworkSpec, name="sqnet", published=PUBLISHED):
         skips = []
         for stage, (squeezed, expanded, modules) in enumerate(STAGES, start=1):
             skips.append(x)
-            x = n.block(f"pool_{stage}", "max_pool", "encoder").pool("pool", x, "max", window=2, padding="VALID")
+            x = n.block(f"pool_{stage}", "max_pool", "encoder").pool("pool", x, "max", window=2, padding="SAME")
             for i in range(1, modules + 1):
                 x = fire(n.block(f"stage{stage}_{i}", "fire", "encoder"), x, squeezed, expanded)
         b = n.block("parallel", "parallel_dilated", "encoder")
