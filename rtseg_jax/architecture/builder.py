@@ -229,21 +229,24 @@ class Builder:
         stride: Side = 2,
         padding: BuilderPadding | None = None,
         count_padding: bool = True,
+        cut: bool = False,
     ) -> Tensor:
         """Maximum or mean of windows."""
         window, stride = pair(window), pair(stride)
         padding = self._padding(padding, window, 1)
-        extent = windowed(x.extent, window, stride, padding)
+        extent = windowed(x.extent, window, stride, padding, cut=cut)
         settings = {"kind": kind, "window": window, "stride": stride, "padding": padding}
-        return self.add(operators.Pool, name, (x,), x.groups, extent, **settings, count_padding=count_padding)
+        return self.add(operators.Pool, name, (x,), x.groups, extent, **settings, count_padding=count_padding, cut=cut)
 
     def unpool(self, name: str, x: Tensor, before: Tensor, pooled: Tensor) -> Tensor:
         """Max-unpooling of `x` to where `pooled` was taken out of `before`."""
         return self.add(operators.Unpool, name, (x, before, pooled), x.groups, before.extent)
 
-    def bins(self, name: str, x: Tensor, extent: Extent | int) -> Tensor:
-        """Means over bins: so many each way, or as many as a rule gives for the size of `x`."""
-        rule = Bins(extent, extent) if isinstance(extent, int) else extent
+    def bins(self, name: str, x: Tensor, to: Tensor | Extent | int) -> Tensor:
+        """Means over bins: so many each way, as many as a tensor has pixels, or as a rule gives for the size of `x`."""
+        if isinstance(to, Tensor):
+            return self.add(operators.AdaptivePool, name, (x, to), x.groups, to.extent)
+        rule = Bins(to, to) if isinstance(to, int) else to
         return self.add(operators.AdaptivePool, name, (x,), x.groups, _after(x.extent, rule))
 
     def mean(self, name: str, x: Tensor) -> Tensor:

@@ -74,20 +74,28 @@ class Window:
       stride: of height and width.
       padding: pixels added to height and to width, before and after together.
       of: the extent that the window moves over; the image where None.
+      cut: whether a window that does not fit is cut to the size of `of`.
     """
 
     window: Size
     stride: Size = (1, 1)
     padding: Size = (0, 0)
     of: "Extent | None" = None
+    cut: bool = False
 
     def step(self, size: Size) -> Size:
         """The size that follows from that of `of`; raises `ValueError` where the window does not fit."""
-        sides = zip(size, self.window, self.stride, self.padding, strict=True)
+        window = fitting(self.window, size) if self.cut else self.window
+        sides = zip(size, window, self.stride, self.padding, strict=True)
         height, width = ((side + pad - window) // stride + 1 for side, window, stride, pad in sides)
         if min(height, width) < 1:
             raise ValueError(f"a window of {self.window} does not fit into {size}")
         return (height, width)
+
+
+def fitting(window: Size, size: Size) -> Size:
+    """A window, cut where it is larger than what it moves over."""
+    return (min(window[0], size[0]), min(window[1], size[1]))
 
 
 Extent = Strided | Bins | Rows | Scaled | Window
@@ -114,7 +122,7 @@ def divided(extent: Extent, stride: int) -> Extent:
     )
 
 
-def windowed(extent: Extent, window: Size, stride: Size, padding: Padding) -> Extent:
+def windowed(extent: Extent, window: Size, stride: Size, padding: Padding, *, cut: bool = False) -> Extent:
     """Where a window moves over an extent; its plainest rule, so that equal sizes are told by equal rules."""
     total = (0, 0) if padding == "VALID" else (window[0] - 1, window[1] - 1)
     if not isinstance(padding, str):
@@ -124,8 +132,8 @@ def windowed(extent: Extent, window: Size, stride: Size, padding: Padding) -> Ex
     if padding == "SAME":
         raise ValueError(f"SAME padding needs one stride for height and width, got {stride}")
     if isinstance(extent, Bins):
-        return Bins(*Window(window, stride, total).step((extent.height, extent.width)))
-    return Window(window, stride, total, extent)
+        return Bins(*Window(window, stride, total, cut=cut).step((extent.height, extent.width)))
+    return Window(window, stride, total, extent, cut)
 
 
 def dilated(kernel: Size, dilation: int) -> Size:

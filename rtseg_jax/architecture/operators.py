@@ -322,6 +322,7 @@ class Pool(Plain):
       stride: of height and width.
       padding: see `extents.Padding`.
       count_padding: whether a mean divides by the pixels beyond the border too.
+      cut: whether a window that is larger than the map is cut to it; only where there is no padding.
     """
 
     kind: Literal["max", "average"]
@@ -329,11 +330,24 @@ class Pool(Plain):
     stride: Size = (2, 2)
     padding: Padding = "SAME"
     count_padding: bool = True
+    cut: bool = False
+
+    def __post_init__(self) -> None:
+        if self.cut and self.padding != "VALID":
+            raise ValueError(f"{self.output.name}: windows are cut to the map only where there is no padding")
 
 
 @dataclasses.dataclass(frozen=True)
 class AdaptivePool(Plain):
-    """Means over the bins that the output's rule gives, as PyTorch cuts them: from ⌊i·n/b⌋ to ⌈(i+1)·n/b⌉."""
+    """Means over bins, as PyTorch cuts them: from ⌊i·n/b⌋ to ⌈(i+1)·n/b⌉.
+
+    There are as many as the second input has pixels, or as the output's rule gives where there is none.
+    """
+
+    @property
+    def values(self) -> tuple[Tensor, ...]:
+        """The first input."""
+        return self.inputs[:1]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -34,9 +34,9 @@ class Sketch:
         """Convolution to the classes, the last one with weights."""
         return b.conv("classifier", x, self._classes, **{"kernel": 1, "bias": True, "norm": False, **settings})
 
-    def transposed_classifier(self, b: Builder, x: Tensor, *, bias: bool = True) -> Tensor:
-        """Transposed 2×2 convolution to the classes, at twice the size."""
-        return b.transpose("classifier", x, self._classes, kernel=2, stride=2, bias=bias, norm=False)
+    def transposed_classifier(self, b: Builder, x: Tensor, *, kernel: int = 2, bias: bool = True) -> Tensor:
+        """Transposed convolution to the classes, at twice the size."""
+        return b.transpose("classifier", x, self._classes, kernel=kernel, stride=2, bias=bias, norm=False)
 
     def network(self) -> Network:
         """The network; its last block ends with the logits.

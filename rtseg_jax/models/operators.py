@@ -17,6 +17,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from rtseg_jax.architecture import operators
+from rtseg_jax.architecture.extents import fitting
 from rtseg_jax.architecture.graph import Group, Groups, Op, Role, Weight
 from rtseg_jax.models.activations import activate
 from rtseg_jax.models.attention import (
@@ -202,7 +203,8 @@ def _(op: operators.Resize, inputs: list[Map], context: Context) -> Map:
 
 @apply_op.register
 def _(op: operators.Pool, inputs: list[Map], context: Context) -> Map:
-    settings: dict[str, Any] = {"window": op.window, "stride": op.stride, "padding": op.padding}
+    window = fitting(op.window, spatial(inputs[0])) if op.cut else op.window
+    settings: dict[str, Any] = {"window": window, "stride": op.stride, "padding": op.padding}
     if op.kind == "max":
         return max_pool(inputs[0], **settings, lowering=context.lowering)
     return average_pool(inputs[0], **settings, count_padding=op.count_padding, lowering=context.lowering)
@@ -210,7 +212,7 @@ def _(op: operators.Pool, inputs: list[Map], context: Context) -> Map:
 
 @apply_op.register
 def _(op: operators.AdaptivePool, inputs: list[Map], context: Context) -> Map:
-    bins = op.output.extent.step(spatial(inputs[0]))
+    bins = spatial(inputs[1]) if len(inputs) > 1 else op.output.extent.step(spatial(inputs[0]))
     return adaptive_average_pool(inputs[0], bins, lowering=context.lowering)
 
 

@@ -148,20 +148,21 @@ def _linear_attention(op, inputs, leaves):
 
 def _pool(op, inputs, leaves):
     (x,) = inputs
+    window = [min(k, n) if op.cut else k for k, n in zip(op.window, x.shape[1:3], strict=True)]
     if op.kind == "max":
         return np.max(
-            [t for *_, t in _windows(_padded(x, op.window, op.stride, op.padding, -np.inf), op.window, op.stride)], 0
+            [t for *_, t in _windows(_padded(x, window, op.stride, op.padding, -np.inf), window, op.stride)], 0
         )
 
     def total(x):
-        return sum(tap for *_, tap in _windows(_padded(x, op.window, op.stride, op.padding), op.window, op.stride))
+        return sum(tap for *_, tap in _windows(_padded(x, window, op.stride, op.padding), window, op.stride))
 
-    return total(x) / (np.prod(op.window) if op.count_padding else total(np.ones_like(x)))
+    return total(x) / (np.prod(window) if op.count_padding else total(np.ones_like(x)))
 
 
 def _bins(op, inputs, leaves):
-    (x,) = inputs
-    rows, columns = op.output.extent.step(x.shape[1:3])
+    x = inputs[0]
+    rows, columns = inputs[1].shape[1:3] if len(inputs) > 1 else op.output.extent.step(x.shape[1:3])
     h, w = x.shape[1:3]
     result = np.zeros((x.shape[0], rows, columns, x.shape[-1]))
     for i in range(rows):

@@ -139,7 +139,13 @@ CASES = {
         lambda b: b.pool("op", X, "average", window=(4, 3), stride=(3, 1), padding="VALID"),
         0,
     ),
+    "average_pool_cut": (
+        operators.Pool,
+        lambda b: b.pool("op", X, "average", window=(9, 3), stride=(4, 2), padding="VALID", cut=True),
+        0,
+    ),
     "bins": (operators.AdaptivePool, lambda b: b.bins("op", X, 3), 0),
+    "bins_of_another_map": (operators.AdaptivePool, lambda b: b.bins("op", X, COARSE), 0),
     "bins_that_divide": (operators.AdaptivePool, lambda b: b.bins("op", X, Scaled(1, 5)), 0),
     "bins_by_aspect": (operators.AdaptivePool, lambda b: b.bins("op", X, Rows(4)), 0),
     "global_mean": (operators.GlobalMean, lambda b: b.mean("op", X), 0),

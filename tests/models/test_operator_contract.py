@@ -162,6 +162,7 @@ def test_shared_weights_must_be_the_same():
         (lambda b: b.conv("op", WHOLE, 12, groups=6), "whole groups of a grouped convolution"),
         (lambda b: b.conv("op", X, 8, groups=5), "are no groups of"),
         (lambda b: b.shuffle("op", X, 2), "cannot be searched"),
+        (lambda b: b.pool("op", X, "max", window=9, padding="centred", cut=True), "only where there is no padding"),
         (lambda b: b.pool("op", X, "max", stride=(2, 1)), "one stride"),
         (lambda b: b.add(operators.Split, "op", (X,), (Group("c", 4),), X.extent), "side by side"),
         (lambda b: b.unpool("op", Tensor("z", (Group("z", 12),), Strided(4)), X, X), "of the pooling that it undoes"),

@@ -27,18 +27,27 @@ QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes
 TABLE = {
     "bisenetv1": (12_894_163, 25.9310, 103.7233),
     "bisenetv2": (3_358_627, 24.6033, 98.4132),
+    "contextnet": (876_563, 1.6813, 6.7353),
+    "dabnet": (756_643, 10.2204, 40.8815),
     "ddrnet_23": (20_148_947, 35.7652, 143.0605),
     "ddrnet_23_slim": (5_695_987, 9.0704, 36.2813),
     "deeplabv3plus": (5_225_203, 33.5262, 133.5990),
     "deeplabv3plus_separable": (2_647_907, 9.2059, 36.3179),
+    "dfanet_a": (1_831_051, 1.8348, 7.3357),
+    "edanet": (689_485, 8.8329, 35.3316),
     "enet": (364_311, 3.9221, 15.6883),
     "erfnet": (2_064_191, 26.6043, 106.4174),
+    "espnet": (363_462, 4.6703, 18.6811),
+    "espnetv2": (787_488, 2.6654, 10.6616),
     "fanet_18": (13_080_128, 11.7788, 47.0912),
     "fanet_34": (23_188_288, 16.6107, 66.4185),
     "fast_scnn": (1_138_051, 1.6769, 6.7083),
     "fasterseg": (3_421_875, 6.9426, 27.7705),
     "icnet": (6_699_987, 7.2572, 29.0288),
+    "ldn": (10_314_515, 35.8515, 143.3725),
+    "lednet": (922_821, 11.2085, 44.8340),
     "linknet": (11_536_691, 21.7517, 87.0066),
+    "lw_refinenet": (3_279_955, 17.0168, 68.0670),
     "pidnet_l": (36_939_571, 68.7335, 274.9335),
     "pidnet_m": (28_538_515, 44.3323, 177.3287),
     "pidnet_s": (7_625_715, 11.7986, 47.1942),
@@ -49,10 +58,18 @@ TABLE = {
     "rgpnet_101": (50_132_115, 96.9702, 387.8808),
     "rgpnet_18": (17_763_987, 32.8141, 131.2565),
     "rtseg": (24_490_035, 137.5421, 639.3559),  # fitted to 24.43 M and 136.0 GMACs
+    "segformer_b0": (3_719_027, 17.7571, 120.9574),
+    "segnet": (29_453_971, 325.5451, 1302.1804),
+    "segnet_basic": (1_417_107, 179.8518, 719.4070),
     "shelfnet18_lw": (14_320_256, 24.6767, 98.7067),
+    "sqnet": (16_262_771, 143.8772, 575.5088),
+    "squeezenas_l": (1_918_734, 4.8937, 19.5746),
+    "squeezenas_s": (465_774, 1.1163, 4.4651),
+    "squeezenas_xl": (3_059_323, 8.1823, 32.7292),
     "stdc1": (8_275_104, 16.8631, 67.4519),
     "stdc2": (12_305_568, 23.4566, 93.8257),
     "swiftnet": (11_797_071, 25.8922, 103.5661),
+    "topformer_b": (4_839_667, 2.6970, 11.0900),
     "unet": (31_038_803, 385.9431, 1543.7723),
 }
 
@@ -71,7 +88,9 @@ def test_exact_counts(name):
     assert network.plain_blocks[-1].output.size((512, 1024)) == (512, 1024)
 
 
-@pytest.mark.parametrize("name", ["enet", "erfnet", "fanet_18", "fast_scnn", "pp_liteseg_t", "stdc1"])
+@pytest.mark.parametrize(
+    "name", ["enet", "erfnet", "espnetv2", "fanet_18", "fast_scnn", "pp_liteseg_t", "stdc1", "topformer_b"]
+)
 def test_forward_is_that_of_numpy(name):
     network = declare(network_class(name)(5))
     variables = random_variables(network)
