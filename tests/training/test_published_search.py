@@ -1,14 +1,14 @@
 """The mended published search, simulated: made-up milliseconds, a made-up task, everything else as it runs."""
 
 import functools
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from rtseg_jax.architecture import Group
+from rtseg_jax.architecture import Group, Network
 from rtseg_jax.search.arch_params import ArchParams, path_probabilities
 from rtseg_jax.training.beta_control import BetaControl
 from rtseg_jax.training.losses import LossSpec
@@ -21,10 +21,18 @@ from rtseg_jax.training.state import TrainState
 STEPS, BETA = 200, 0.5
 SLOPES = {"steep": 0.09, "left": 0.02, "right": 0.02, "flat": 5e-5}  # ms per channel at full width: 1,800-fold
 GROUPS = tuple(Group(name, 64) for name in SLOPES)
-NETWORK = SimpleNamespace(searched_groups=GROUPS)
 FULL = {name: jnp.float32(64) for name in SLOPES}
 COSTS = jnp.array([0.0, 0.3, 0.6])  # of the paths, ms
 EVEN = jnp.full(3, 1 / 3)
+
+
+class Groups(Network):
+    """All that the search asks of a network; there is nothing to run."""
+
+    searched_groups = GROUPS
+
+
+NETWORK = object.__new__(Groups)
 
 
 def latency(kept, paths):
@@ -56,15 +64,15 @@ def arch_at(first, last):
 
 
 @functools.cache
-def simulated(literal):
-    """(indicators at the start, target, worth of a channel by group, worth of the paths) ↦ what every step had."""
+def simulated(literal, fraction):
+    """(indicators at the start, worth of a channel by group, worth of the paths) ↦ what every step had."""
     settings = spec(literal=literal)
-    rates = automatic_rates(settings, BETA, STEPS, latency, FULL, {"block": EVEN})
+    rates = automatic_rates(settings, BETA, float(STEPS), latency, FULL, {"block": EVEN})
     optimizer = architecture_optimizer(settings, rates, STEPS, 1)
 
     @jax.jit
-    def run(arch, target, worth, path_worth):
-        common = settings, STEPS, latency, target, optimizer
+    def run(arch, worth, path_worth):
+        common = settings, STEPS, latency, fraction * START_MS, optimizer
         if literal:
             rule, control = LiteralSearch(*common), None
         else:
@@ -74,7 +82,7 @@ def simulated(literal):
         def step(state, _):
             def loss(arch):
                 drawn = rule.sample(NETWORK, state, arch, jax.random.fold_in(jax.random.key(0), state.step))
-                task = -sum(worth[name] * jnp.sum(mask) for name, mask in drawn.architecture.masks.items())
+                task = -sum(jnp.sum(worth[name] * mask) for name, mask in drawn.architecture.masks.items())
                 task -= jnp.sum(path_worth * drawn.architecture.paths["block"])
                 return task + BETA * rule.loss_factor(state) * drawn.losses["latency"], drawn.metrics
 
@@ -89,11 +97,11 @@ def simulated(literal):
 
 
 def search(fraction, worth=0.0, paths=(0.0, 0.0, 0.0), arch=None, literal=False):
-    """Worth is loss per millisecond, of all groups or by group."""
+    """Worth is loss per millisecond, of all groups or by group: its mean; channels have 0.5 to 1.5 of it, by rank."""
     by_group = worth if isinstance(worth, dict) else dict.fromkeys(SLOPES, worth)
-    per_channel = {name: jnp.float32(by_group[name] * SLOPES[name]) for name in SLOPES}
+    per_channel = {name: by_group[name] * SLOPES[name] * jnp.linspace(0.5, 1.5, 64) for name in SLOPES}
     arch = arch_at(0.75, 1.25) if arch is None else arch
-    return simulated(literal)(arch, jnp.float32(fraction * START_MS), per_channel, jnp.asarray(paths))
+    return simulated(literal, fraction)(arch, per_channel, jnp.asarray(paths))
 
 
 def shares(metrics):
@@ -102,24 +110,24 @@ def shares(metrics):
 
 def test_every_group_can_cross_its_threshold():
     """Without a task all groups end alike, as in uniform scaling; to the letter the flat one does not move."""
-    metrics, arch = search(0.3)
+    metrics, arch = search(0.5)
     assert np.ptp(list(shares(metrics).values())) < 0.1
-    assert metrics["latency_ms"][-1] <= 0.3 * START_MS * 1.01
+    assert metrics["latency_ms"][-1] <= 0.5 * START_MS * 1.01
     for values in arch.widths.values():
         assert values.min() >= 0.0
         assert values.max() <= 1.25
-    literal, _ = search(0.3, literal=True)
+    literal, _ = search(0.5, literal=True)
     assert shares(literal)["flat"] == 1.0
-    assert shares(literal)["steep"] < 0.3
+    assert shares(literal)["steep"] < 0.6
 
 
-@pytest.mark.parametrize("worth", [0.1, 0.5, 4.0])
+@pytest.mark.parametrize("worth", [0.2, 0.5, 4.0])
 @pytest.mark.parametrize("start", [(0.75, 1.25), (0.1, 0.6)], ids=["above", "below"])
 def test_latency_lands_from_both_sides(worth, start):
-    """Whatever a millisecond is worth to the task, from a fifth of β to eight times β."""
+    """Whatever a millisecond is worth to the task, from two fifths of β to eight times β."""
     metrics, _ = search(0.5, worth, arch=arch_at(*start))
     ratio = np.asarray(metrics["latency_ms"]) / (0.5 * START_MS)
-    assert (ratio[0] > 1.9) if start[0] > 0.5 else (ratio[0] < 0.4)
+    assert (ratio[0] > 1.9) if start[0] > 0.5 else (ratio[0] < 0.6)
     assert abs(ratio[-20:].mean() - 1) < 0.05
 
 
@@ -138,13 +146,13 @@ def test_below_its_target_latency_moves_nothing():
     for name, values in arch.widths.items():
         np.testing.assert_array_equal(values[-1], start.widths[name])
     literal, _ = search(0.5, arch=start, literal=True)
-    assert literal["latency_ms"][-1] > 2 * literal["latency_ms"][0]
+    assert literal["latency_ms"][-1] > 1.8 * literal["latency_ms"][0]
 
 
 @pytest.mark.parametrize("loved", ["steep", "flat"])
 def test_channels_stay_where_a_millisecond_is_worth_most(loved):
     """Whatever the slopes: what the task says of `flat` is 1,800 times fainter than of `steep`."""
-    fraction = 0.85 if loved == "steep" else 0.3
+    fraction = 0.5 if loved == "flat" else 0.85
     metrics, _ = search(fraction, {**dict.fromkeys(SLOPES, 0.0), loved: 3.0})
     kept = shares(metrics)
     assert kept[loved] == 1.0
@@ -177,9 +185,9 @@ def test_the_price_by_hand():
 
 
 def test_the_target_falls_by_equal_factors():
-    rule = PublishedSearch(spec(literal=False), 100, latency, 2.0, None, loss=LossSpec(), start_ms=8.0)
+    rule = PublishedSearch(spec(literal=False), 100, latency, 2.0, optax.identity(), loss=LossSpec(), start_ms=8.0)
     np.testing.assert_allclose([rule.target_at(jnp.int32(s)) for s in (0, 25, 50, 99)], [8.0, 4.0, 2.0, 2.0], rtol=1e-6)
-    above = PublishedSearch(spec(literal=False), 100, latency, 9.0, None, loss=LossSpec(), start_ms=8.0)
+    above = PublishedSearch(spec(literal=False), 100, latency, 9.0, optax.identity(), loss=LossSpec(), start_ms=8.0)
     assert float(above.target_at(jnp.int32(0))) == 9.0
 
 
@@ -195,9 +203,9 @@ def test_gradients_per_millisecond_by_hand():
 def test_automatic_rates_by_hand():
     """A fifth of 200 updates at β = 0.5 is 20: 0.5 / 20, and 3 / 20 for three even paths; to the letter over slopes."""
     paths = path_probabilities(arch_at(0.75, 1.25))
-    rates = automatic_rates(spec(literal=False), 0.5, 200, latency, FULL, paths)
+    rates = automatic_rates(spec(literal=False), 0.5, 200.0, latency, FULL, paths)
     assert rates == pytest.approx((0.025, 0.15, 2.0))
     slopes = np.asarray(list(SLOPES.values()))
     typical = np.square(slopes).sum() / slopes.sum()
-    literal = automatic_rates(spec(literal=True), 0.5, 200, latency, FULL, paths)
+    literal = automatic_rates(spec(literal=True), 0.5, 200.0, latency, FULL, paths)
     assert literal == pytest.approx((0.025 / typical, 0.15 / 0.6, np.inf), rel=1e-5)
