@@ -34,11 +34,6 @@ class BetaControl(NamedTuple):
         return BetaControl(jnp.zeros(()), jnp.zeros(()))
 
     @property
-    def scale(self) -> Float[Array, ""]:
-        """Price plus β, over β: what steps are measured in, so that a β far too small or large does no harm."""
-        return jnp.exp(self.log_price)
-
-    @property
     def factor(self) -> Float[Array, ""]:
         """Price over β: max(0, exp(log_price + saturated gap) − 1)."""
         return jnp.maximum(jnp.expm1(self.log_price + DAMPING * _saturated(self.gap)), 0.0)

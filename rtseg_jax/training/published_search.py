@@ -126,7 +126,7 @@ class PublishedSearch(LiteralSearch):
         control: BetaControl = state.beta_control
         beta = self.loss.beta * control.factor
         gap = metrics["latency_ms"] / self.target_at(state.step - 1) - 1  # of the step that has just been counted
-        state, metrics = super().learn(state, per_millisecond(gradients, slopes, costs, control.scale), metrics)
+        state, metrics = super().learn(state, per_millisecond(gradients, slopes, costs), metrics)
         widths = {name: jnp.clip(value, *INDICATORS) for name, value in state.arch.widths.items()}
         state = dataclasses.replace(
             state, arch=state.arch._replace(widths=widths), beta_control=control.after(gap, self.steps)
@@ -138,7 +138,6 @@ def per_millisecond(
     gradients: ArchParams,
     slopes: dict[str, Float[Array, ""]],
     costs: dict[str, Float[Array, " _"]],
-    scale: Float[Array, ""] | float = 1.0,
 ) -> ArchParams:
     """Gradients of the loss over what they cost: every group's by its slope, every block's by its range of paths.
 
@@ -149,11 +148,10 @@ def per_millisecond(
       gradients: task and latency together.
       slopes: milliseconds per indicator, by group.
       costs: milliseconds of every path, by mixed block.
-      scale: what everything is divided by as well.
     """
     return ArchParams(
-        {name: _over(gradient, slopes[name] * scale) for name, gradient in gradients.widths.items()},
-        {name: _over(gradient, jnp.ptp(costs[name]) * scale) for name, gradient in gradients.paths.items()},
+        {name: _over(gradient, slopes[name]) for name, gradient in gradients.widths.items()},
+        {name: _over(gradient, jnp.ptp(costs[name])) for name, gradient in gradients.paths.items()},
     )
 
 

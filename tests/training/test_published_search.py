@@ -179,7 +179,6 @@ def test_the_price_by_hand():
         logs.append(float(control.log_price))
     np.testing.assert_allclose(logs, [0.1, 0.15, 0.15, 0.13, 0.03, 0.0, 0.1], atol=1e-6)
     assert float(control.factor) == pytest.approx(np.expm1(1.1), rel=1e-5)
-    assert float(control.scale) == pytest.approx(np.exp(0.1), rel=1e-5)
     assert float(BetaControl(jnp.float32(0.5), jnp.float32(-0.3)).factor) == 0  # exp(−0.5) − 1 would be a reward
     assert float(BetaControl(jnp.float32(6.99), jnp.float32(0)).after(jnp.float32(1.0), 100).log_price) == 7.0
 
@@ -194,10 +193,10 @@ def test_the_target_falls_by_equal_factors():
 def test_gradients_per_millisecond_by_hand():
     gradients = ArchParams({"a": jnp.array([1.0, -3.0]), "b": jnp.array([5.0])}, {"m": jnp.array([2.0, 0.0, -2.0])})
     slopes = {"a": jnp.float32(0.5), "b": jnp.float32(0.0)}
-    moved = per_millisecond(gradients, slopes, {"m": jnp.array([0.0, 1.0, 4.0])}, 2.0)
-    np.testing.assert_allclose(moved.widths["a"], [1.0, -3.0])
+    moved = per_millisecond(gradients, slopes, {"m": jnp.array([0.0, 1.0, 4.0])})
+    np.testing.assert_allclose(moved.widths["a"], [2.0, -6.0])
     np.testing.assert_array_equal(moved.widths["b"], [0.0])  # costs nothing: its path cannot be taken any more
-    np.testing.assert_allclose(moved.paths["m"], [0.25, 0.0, -0.25])
+    np.testing.assert_allclose(moved.paths["m"], [0.5, 0.0, -0.5])
 
 
 def test_automatic_rates_by_hand():

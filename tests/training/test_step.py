@@ -262,7 +262,7 @@ def test_the_mended_step_weighs_the_main_loss_against_milliseconds():
     slopes, costs = jax.grad(latency, argnums=(0, 1))(metrics["kept"], metrics["paths"])
     heard = 0
     for name, old in state.arch.widths.items():
-        moved = (old - after.arch.widths[name]) / WIDTH_RATE * slopes[name] * 3.0
+        moved = (old - after.arch.widths[name]) / WIDTH_RATE * slopes[name]
         expected = arch.widths[name] + (price - 0.01) * slopes[name]  # by hand there is β·slope in it
         np.testing.assert_allclose(moved, expected, atol=1e-5, err_msg=name)
         heard += float(jnp.abs(arch.widths[name] - with_heads.widths[name]).max()) > 1e-3
@@ -270,7 +270,7 @@ def test_the_mended_step_weighs_the_main_loss_against_milliseconds():
     even = jnp.full(3, 1 / 3)
     priced = even * (costs["stage32_1"] - jnp.sum(even * costs["stage32_1"]))
     task = arch.paths["stage32_1"] - 0.01 * priced
-    moved = -after.arch.paths["stage32_1"] / PATH_RATE * jnp.ptp(costs["stage32_1"]) * 3.0
+    moved = -after.arch.paths["stage32_1"] / PATH_RATE * jnp.ptp(costs["stage32_1"])
     np.testing.assert_allclose(moved, 4.0 * task + price * priced, atol=1e-5)  # τ is 4 at the first step
     gap = float(metrics["latency_ms"]) / 4.0 - 1  # the target starts at 4 ms
     assert float(after.beta_control.gap) == pytest.approx(gap, rel=1e-5)
