@@ -1,6 +1,6 @@
 """Does the search land? Decided networks against their latency targets, predicted and measured.
 
-    python -m benchmarks.landing --out=LANDING [--config=configs/quickstart.py] [--targets=5] [--seeds=3]
+    python -m benchmarks.landing --out=LANDING [--config=configs/quickstart.py] [--targets=5] [--seeds=3] [--forms ...]
 
 The supernet is pretrained once, then every target and seed has its own search with the task loss on, then all decided
 networks are measured in turns. Targets lie between the fastest and the slowest single-path network, each by the same
@@ -38,9 +38,8 @@ from rtseg_jax.search.decide import LANDING, LatencyOf, reachable_range
 from rtseg_jax.training.train_and_evaluate import train_and_evaluate
 from rtseg_jax.training.workdir import Workdir
 
-FORMS = {"off": ("published",), "on": ("controlled",), "both": ("published", "controlled")}
+FORMS = ("literal", "published")  # of the published search, see docs/search.md
 MEASURED = (0.95, 1.05)  # of the target
-BETA_GAIN = 10.0  # of the controlled form, see `config.search.beta_gain`
 LAST = 0.05  # share of the search over which the soft latency is averaged
 
 
@@ -59,7 +58,7 @@ class Row:
     """What became of a search; latencies are shares of the target.
 
     Attributes:
-      form: of the latency term, published or controlled.
+      form: of the search, literal or published.
       target_ms: what the search aimed at.
       seed: of everything but the supernet.
       soft: Σ p·S, mean of the last steps.
@@ -138,15 +137,15 @@ def planned(arguments: argparse.Namespace, config: ml_collections.ConfigDict) ->
         Search(form, float(target), seed, Workdir(arguments.out / f"{form}_{number}_{seed}"))
         for seed in range(arguments.seeds)
         for number, target in enumerate(targets)
-        for form in FORMS[arguments.controller]
+        for form in arguments.forms
     ]
 
 
-def run(search: Search, config: ml_collections.ConfigDict, beta_gain: float) -> None:
+def run(search: Search, config: ml_collections.ConfigDict) -> None:
     """Runs one search; what is finished is skipped, and refused where the config was another one."""
     config = config.copy_and_resolve_references()
     config.seed, config.latency.target_ms = search.seed, search.target_ms
-    config.search.beta_gain = beta_gain if search.form == "controlled" else 0.0
+    config.search.rule, config.search.literal = "published", search.form == "literal"
     quietly(config, search.workdir.root)
 
 
@@ -214,7 +213,7 @@ def passed(found: dict[str, Any]) -> bool:
 def markdown(rows: list[Row], verdicts: dict[str, dict[str, Any]]) -> str:
     """The table and what it shows."""
     lines = [
-        "| latency term | target ms | seed | soft / target | predicted / target | measured / target | paths "
+        "| search | target ms | seed | soft / target | predicted / target | measured / target | paths "
         "| channels searched → decided of all | changed | mIoU % |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
@@ -241,7 +240,7 @@ def run_all(arguments: argparse.Namespace) -> list[Row]:
         progress.update(bar, total=len(searches))
         for search in searches:
             progress.update(bar, description=f"{search.form}, {search.target_ms:.2f} ms, seed {search.seed}")
-            run(search, config, arguments.beta_gain)
+            run(search, config)
             progress.advance(bar)
     return evaluated(searches, config)
 
@@ -257,15 +256,14 @@ def main() -> None:
     parser.add_argument("--pretrain_steps", type=int, help="likewise")
     parser.add_argument("--supernet", type=Path, help="workdir of a finished pretraining, made in OUT where not given")
     parser.add_argument("--predictor", type=Path, help="folder of a latency sweep, measured in OUT where not given")
-    parser.add_argument("--controller", choices=FORMS, default="off", help="of β")
-    parser.add_argument("--beta_gain", type=float, default=BETA_GAIN, help="of the controller")
+    parser.add_argument("--forms", nargs="+", choices=FORMS, default=["published"], help="of the search")
     arguments = parser.parse_args()
     arguments.out = arguments.out.absolute()
     try:
         rows = run_all(arguments)
     except UserError as error:
         parser.error(str(error))
-    verdicts = {form: verdict([row for row in rows if row.form == form]) for form in FORMS[arguments.controller]}
+    verdicts = {form: verdict([row for row in rows if row.form == form]) for form in arguments.forms}
     text = markdown(rows, verdicts)
     write_text(arguments.out / "landing.md", text)
     write_json(

@@ -27,7 +27,7 @@ from rtseg_jax.models.convolution import default_lowering
 from rtseg_jax.search import arch_params
 from rtseg_jax.training.losses import LossSpec
 from rtseg_jax.training.phases import initial_state
-from rtseg_jax.training.published_search import PublishedSearch
+from rtseg_jax.training.published_search import LiteralSearch
 from rtseg_jax.training.sharding import data_mesh
 from rtseg_jax.training.specs import SearchSpec
 from rtseg_jax.training.step import StepSetup, make_step
@@ -43,6 +43,7 @@ SEARCH = SearchSpec(
     temperature_start=5.0,
     temperature_end=0.5,
     freeze_paths=0.7,
+    literal=True,
 )
 
 
@@ -95,7 +96,7 @@ def step_run(network: Network, latency: NetworkLatency, batch: int, size: tuple[
     variables = initial_variables(model, seed=0)
     arch = arch_params.initialize(network, variables["params"], seed=0)
     loss, moves = LossSpec(lam=0.0), optax.sgd(1e-3)
-    search = PublishedSearch(SEARCH, 100, latency, 10.0, moves, loss)
+    search = LiteralSearch(SEARCH, 100, latency, 10.0, moves)
     setup = StepSetup(model, optax.sgd(0.01, momentum=0.9), loss, 0, search)
     state = initial_state(setup, variables, data_mesh(), arch, arch_opt_state=moves.init(arch))
     generator = np.random.default_rng(0)

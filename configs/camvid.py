@@ -43,7 +43,6 @@ def get_config() -> ml_collections.ConfigDict:
 
     # 1 / ln(1.1 + share of training pixels): ENet's weights, softened, in the order of the classes
     config.loss.class_weights = (4.20, 3.48, 9.60, 2.87, 7.39, 5.56, 9.44, 9.48, 6.79, 9.89, 10.21)
-    config.loss.beta = 0.1  # per millisecond, of the published rule: the search is 200 times shorter than the paper's
 
     config.latency.target_fraction = 0.4  # of the supernet
     config.latency.num_blocks = 80

@@ -15,6 +15,8 @@ from rtseg_jax.config import base_config
 def get_config() -> ml_collections.ConfigDict:
     config = base_config()
     config.search.rule = "published"
+    config.search.literal = True  # β constant, on |Σ latency − target|; raw steps
+    config.search.path_rate = 0.1  # not published
     config.train.restarts = True
     config.train.pretrain_steps = 160_000
     config.train.search_steps = 40_000

@@ -146,7 +146,7 @@ def _train() -> ml_collections.ConfigDict:
 
 def _loss() -> ml_collections.ConfigDict:
     loss = ml_collections.ConfigDict()
-    loss.beta = 0.01  # β, weight of |Σ latency − target|, per millisecond; with search.rule="published" only
+    loss.beta = 0.01  # β, per millisecond: weight of |Σ latency − target| where search.literal, else scale of the price
     loss.gamma = 1.0  # γ, weight of the auxiliary losses
     loss.lam = 0.0  # λ, weight of distillation from the supernet, 0.001 as published; with search.rule="published" only
     loss.ohem = False  # online hard example mining in the main loss (option; not in the paper)
@@ -162,13 +162,12 @@ def _search() -> ml_collections.ConfigDict:
     search.rounds = 10  # decisions of the search by worth; latency falls to its target over them (ours)
     search.memory = 0.5  # share that earlier steps keep in a channel's worth at each decision (ours)
     search.yardstick = "lir_quarter_head"  # form of uniform scaling to compare with, see search/uniform.py (ours)
+    search.literal = False  # the published search to the letter: β constant, on |Σ latency − target|; raw steps
     search.width_rate = 0.0  # step size of indicators; 0: β·latency alone moves a typical one by 0.5 in a fifth (ours)
-    search.path_rate = 0.1  # step size of path logits (not published, ours)
+    search.path_rate = 0.0  # of path logits; 0: it moves the costliest from the cheapest by 1 in a fifth (ours)
     search.temperature_start = 5.0  # Gumbel temperature τ, falls exponentially (not published, ours)
     search.temperature_end = 0.5  # likewise
     search.freeze_paths = 0.7  # share of the search after which paths stay and only widths move (ours)
-    search.beta_gain = 0.0  # e-folds of β per search that stays 10 % beside its target; 0: constant as published (ours)
-    search.beta_limit = 20.0  # largest factor on β, where beta_gain is not 0 (ours)
     return search
 
 
@@ -199,6 +198,13 @@ def run_spec(config: ml_collections.ConfigDict, info: DatasetInfo | None = None)
             f"config.loss.lam is {config.loss.lam}: a supernet that is trained for a tenth of the steps is no teacher; "
             'set it to 0, or config.search.rule to "published"'
         )
+    if config.search.rule == "published" and config.loss.beta <= 0:
+        by_hand = config.search.width_rate > 0 and config.search.path_rate > 0
+        if not (config.search.literal and by_hand):
+            raise UserError(
+                f"config.loss.beta is {config.loss.beta}: a search without a latency term needs config.search.literal, "
+                "width_rate and path_rate set; else give β a value above 0"
+            )
     network = _network_spec(config, info.num_classes)
     phases = _phases(config)
     if "search" in phases and config.search.rule != "published":

@@ -68,7 +68,7 @@ def test_the_recipe_is_the_base_unchanged():
 
 def test_the_published_search_is_the_papers():
     spec = run_spec(load("published").get_config())
-    assert (spec.search.rule, spec.train.restarts) == ("published", True)
+    assert (spec.search.rule, spec.search.literal, spec.train.restarts) == ("published", True, True)
     assert (spec.loss.beta, spec.loss.gamma, spec.loss.lam) == (0.01, 1.0, 0.001)
     assert [spec.train.steps(phase) for phase in ("pretrain", "search", "finetune")] == [160_000, 40_000, 40_000]
     assert spec.network == run_spec(load("search").get_config()).network
@@ -89,11 +89,20 @@ def test_sizes_that_would_be_sampled_differently_are_refused():
         check_sampling((224, 320), (360, 480))
 
 
-def test_beta_is_constant_as_published_unless_told_otherwise():
+def test_settings_of_the_published_search_are_checked():
     config = base_config()
-    assert run_spec(config).search.beta_gain == 0
-    for field, value in (("beta_gain", -1.0), ("beta_limit", 0.5)):
-        wrong = config.copy_and_resolve_references()
-        wrong.search[field] = value
-        with pytest.raises(UserError, match=f"config.search.{field} is {value}"):
-            run_spec(wrong)
+    config.search.literal = True
+    with pytest.raises(UserError, match=r'config.search.literal is of the published search, and .*rule is "worth"'):
+        run_spec(config)
+    config.search.rule = "published"
+    config.loss.beta = 0.0
+    with pytest.raises(UserError, match=r"config.loss.beta is 0.0: a search without a latency term needs"):
+        run_spec(config)
+    config.search.width_rate = config.search.path_rate = 0.1
+    assert run_spec(config).search.literal
+    config.search.literal = False  # the mended rule has no scale without β
+    with pytest.raises(UserError, match=r"config.loss.beta is 0.0"):
+        run_spec(config)
+    config.search.path_rate = -1.0
+    with pytest.raises(UserError, match=r"config.search.path_rate is -1.0: it must not be negative"):
+        run_spec(config)

@@ -1,4 +1,4 @@
-"""The two rules by which gradients pass a discrete choice; both are `custom_vjp`."""
+"""The rules by which gradients pass a discrete choice; all are `custom_vjp`."""
 
 import functools
 from typing import Any
@@ -70,3 +70,24 @@ def _sample_backward(residual: Any, cotangent: jax.Array) -> tuple[jax.Array, No
 
 
 sample_path.defvjp(_sample_forward, _sample_backward)
+
+
+@jax.custom_vjp
+def scale_gradient(values: Float[Array, " p"], factor: Float[Array, ""]) -> Float[Array, " p"]:
+    """The values as they are; their gradient is multiplied by `factor`, which gets none.
+
+    At `factor` τ it makes up for the 1/τ in `sample_path`: what the task says of a path is then as loud at every
+    temperature, as what latency says is (ours).
+    """
+    return values
+
+
+def _scale_forward(values: jax.Array, factor: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return values, factor
+
+
+def _scale_backward(factor: jax.Array, cotangent: jax.Array) -> tuple[jax.Array, None]:
+    return factor * cotangent, None
+
+
+scale_gradient.defvjp(_scale_forward, _scale_backward)

@@ -1,7 +1,9 @@
-"""A controller on β, the weight of the latency term (ours; published: β is constant).
+"""The price of a millisecond in the mended published search: β as a dual variable (ours; published: β is constant).
 
-The published term pulls with the same force however wide the gap is. Where the task pulls as hard the other way, or a
-gap opens late, when paths freeze and width steps have become short, the expected latency ends beside its target.
+A constant β pulls with the same force however wide the gap is: it ends beside its target where the task pulls as hard
+the other way, and above it the task has no say. A dual variable rises from 0 while latency is above its target, falls
+while it is below, and rests where the task and the milliseconds balance at the target. It is never negative: latency
+alone never makes a network wider.
 """
 
 from typing import NamedTuple
@@ -9,41 +11,44 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-SATURATED_GAP = 0.1  # relative gap from which on β grows no faster: the wide one at the start says nothing of the force
+SATURATED_GAP = 0.1  # relative gap from which on the price changes no faster
+GAIN = 10.0  # e-folds of the price over a search that stays 10 % above its target
+DAMPING = 1.0  # e-folds of the price between a gap of 0 and of 10 %: without it latency swings around its target
+LARGEST = 7.0  # log(1 + price / β), so 1,000 times β: what a target out of reach may not outgrow
 
 
 class BetaControl(NamedTuple):
     """What the controller carries from step to step, and into checkpoints.
 
     Attributes:
-      log_factor: log of the factor on β.
+      log_price: log(1 + dual variable / β); β itself is the scale of prices.
       gap: Σ / target − 1 of the step before.
     """
 
-    log_factor: Float[Array, ""]
+    log_price: Float[Array, ""]
     gap: Float[Array, ""]
 
     @staticmethod
     def start() -> "BetaControl":
-        """β as configured."""
+        """A price of 0."""
         return BetaControl(jnp.zeros(()), jnp.zeros(()))
 
     @property
     def factor(self) -> Float[Array, ""]:
-        """What β is multiplied by."""
-        return jnp.exp(self.log_factor)
+        """Price over β: max(0, exp(log_price + saturated gap) − 1)."""
+        return jnp.maximum(jnp.expm1(self.log_price + DAMPING * _saturated(self.gap)), 0.0)
 
-    def after(self, gap: Float[Array, ""], rate: float, limit: float) -> "BetaControl":
-        """log f grows while latency stays on one side of its target, and falls when it has crossed it.
+    def after(self, gap: Float[Array, ""], steps: int) -> "BetaControl":
+        """log_price ← clip(log_price + 10 / steps · clip(gap / 0.1, −1, 1), 0, 7).
 
-            log f ← clip(log f + r · min(|gap| / 0.1, 1), 0, log limit)    on the same side as the step before
-            log f ← clip(log f − r, 0, log limit)                          on the other side
+        Near 0 the price rises by steps of equal size, above β by equal factors, so that it gets anywhere in time.
 
         Args:
           gap: Σ / target − 1 of this step.
-          rate: r.
-          limit: largest factor; the smallest is 1.
+          steps: length of the search.
         """
-        crossed = gap * self.gap < 0
-        change = jnp.where(crossed, -1.0, jnp.minimum(jnp.abs(gap) / SATURATED_GAP, 1.0))
-        return BetaControl(jnp.clip(self.log_factor + rate * change, 0.0, jnp.log(limit)), gap)
+        return BetaControl(jnp.clip(self.log_price + GAIN / steps * _saturated(gap), 0.0, LARGEST), gap)
+
+
+def _saturated(gap: Float[Array, ""]) -> Float[Array, ""]:
+    return jnp.clip(gap / SATURATED_GAP, -1.0, 1.0)

@@ -30,7 +30,7 @@ class LossSpec:
     With `ohem` the main head learns from hard pixels only; the auxiliary heads always learn from all of them.
     """
 
-    beta: float = 0.01  # per millisecond of latency gap
+    beta: float = 0.01  # per millisecond
     gamma: float = 1.0
     lam: float = 0.001
     ohem: bool = False
@@ -114,8 +114,8 @@ def segmentation_losses(
 def total_loss(losses: Mapping[str, Scalar], spec: LossSpec, beta_factor: Scalar | float = 1.0) -> Scalar:
     """`L_seg + β·L_reg + γ·L_aux + λ·L_distill` over the terms present (RTSeg).
 
-    `L_reg` is under `latency`: the gap |predicted − target| in milliseconds. A term without a weight is an error.
-    `beta_factor` is 1 as published.
+    `L_reg` is under `latency`, in milliseconds: the gap |predicted − target| as published, or predicted − target. A
+    term without a weight is an error. `beta_factor` is 1 as published.
     """
     weights = {
         "segmentation": 1.0,

@@ -1,6 +1,7 @@
 """Optimizers: SGD with poly decay for weights, plain steps for the architecture."""
 
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -39,9 +40,21 @@ def is_kernel(params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
 
 
-def architecture_optimizer(
-    spec: SearchSpec, width_rate: float, steps: int, accumulate: int
-) -> optax.GradientTransformation:
+class Rates(NamedTuple):
+    """Step sizes of the architecture.
+
+    Attributes:
+      widths: of indicators, at the start.
+      paths: of path logits.
+      limit: largest gradient that is followed, element by element; beyond it only the sign counts.
+    """
+
+    widths: float
+    paths: float
+    limit: float = math.inf
+
+
+def architecture_optimizer(spec: SearchSpec, rates: Rates, steps: int, accumulate: int) -> optax.GradientTransformation:
     """Plain gradient steps without weight decay (not published, ours).
 
     Path logits stop after `freeze_paths` of the search. Width steps shrink linearly to zero: at a constant size the
@@ -51,11 +64,13 @@ def architecture_optimizer(
     frozen_from = int(spec.freeze_paths * updates)
 
     def path_rate(count: jax.Array) -> jax.Array:
-        return jnp.where(count < frozen_from, spec.path_rate, 0.0)
+        return jnp.where(count < frozen_from, rates.paths, 0.0)
 
-    transforms = {"widths": optax.sgd(optax.linear_schedule(width_rate, 0.0, updates)), "paths": optax.sgd(path_rate)}
+    width_rate = optax.linear_schedule(rates.widths, 0.0, updates)
+    transforms = {"widths": optax.sgd(width_rate), "paths": optax.sgd(path_rate)}
     labels = ArchParams("widths", "paths")  # type: ignore[arg-type]
-    return accumulated(optax.multi_transform(transforms, lambda _: labels), accumulate)
+    steps_of_both = optax.multi_transform(transforms, lambda _: labels)
+    return accumulated(optax.chain(optax.clip(rates.limit), steps_of_both), accumulate)
 
 
 def accumulated(optimizer: optax.GradientTransformation, steps: int) -> optax.GradientTransformation:

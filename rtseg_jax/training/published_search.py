@@ -1,4 +1,8 @@
-"""The published search: straight-through widths and Gumbel paths, pulled by β·|latency − target| (RTSeg)."""
+"""The published search: straight-through widths and Gumbel paths, pulled by a latency term (RTSeg).
+
+`LiteralSearch` is what the paper says, where it says something. `PublishedSearch` mends it; docs/search.md has a table
+of what differs and why.
+"""
 
 import dataclasses
 
@@ -10,16 +14,20 @@ from jaxtyping import Array, Float
 from rtseg_jax.architecture import Network
 from rtseg_jax.latency import NetworkLatency
 from rtseg_jax.search.arch_params import ArchParams, path_probabilities, sample
+from rtseg_jax.search.estimators import scale_gradient
 from rtseg_jax.training.beta_control import BetaControl
 from rtseg_jax.training.losses import LossSpec
 from rtseg_jax.training.specs import SearchSpec
 from rtseg_jax.training.state import TrainState
 from rtseg_jax.training.step import Metrics, Sample
 
+INDICATORS = (0.0, 1.25)  # what they are clipped to: one far from the threshold could never come back
+FALLING = 0.5  # share of the search over which the target falls to its end
+
 
 @dataclasses.dataclass(frozen=True)
-class PublishedSearch:
-    """Trains `ArchParams` together with the weights.
+class LiteralSearch:
+    """Trains `ArchParams` together with the weights, by L_seg + β·|latency − target| + γ·L_aux + λ·L_distill.
 
     Attributes:
       spec: schedules.
@@ -27,7 +35,6 @@ class PublishedSearch:
       latency: predicted milliseconds of a network.
       target_ms: where they should be.
       optimizer: of the architecture parameters.
-      loss: its β.
       unit: what to call these milliseconds.
     """
 
@@ -36,7 +43,6 @@ class PublishedSearch:
     latency: NetworkLatency
     target_ms: float
     optimizer: optax.GradientTransformation
-    loss: LossSpec
     unit: str = "ms"
 
     def temperature(self, step: jax.Array) -> jax.Array:
@@ -49,36 +55,108 @@ class PublishedSearch:
         return step >= int(self.spec.freeze_paths * self.steps)
 
     def sample(self, network: Network, state: TrainState, arch: ArchParams, key: jax.Array) -> Sample:
-        """Thresholded widths and one path per mixed block; the latency term is the gap of the expected latency."""
-        frozen = self.frozen(state.step)
+        """Thresholded widths and one path per mixed block; the latency term is of the expected latency."""
+        frozen, temperature = self.frozen(state.step), self.temperature(state.step)
         settled = arch._replace(
             paths={name: jnp.where(frozen, _certain(value), value) for name, value in arch.paths.items()}
         )
-        architecture = sample(network, settled, key, self.temperature(state.step))
+        architecture = sample(network, self.heard(settled, temperature), key, temperature)
         probabilities = path_probabilities(settled)
         kept = {name: mask.sum() for name, mask in architecture.masks.items()}
         latency = self.latency(kept, probabilities)
         metrics = {"latency_ms": latency, "kept": kept, "paths": probabilities}
-        return Sample(architecture, {"latency": jnp.abs(latency - self.target_ms)}, metrics)
+        return Sample(architecture, {"latency": self.latency_loss(latency, state.step)}, metrics)
+
+    def heard(self, arch: ArchParams, temperature: jax.Array) -> ArchParams:
+        """The same parameters, as the task's gradient reaches them."""
+        return arch
+
+    def latency_loss(self, latency_ms: Float[Array, ""], step: jax.Array) -> Float[Array, ""]:
+        """L_reg."""
+        return jnp.abs(latency_ms - self.target_ms)
 
     def loss_factor(self, state: TrainState) -> Float[Array, ""] | float:
-        """The controller's factor on β."""
-        return 1.0 if state.beta_control is None else state.beta_control.factor
+        """β is constant."""
+        return 1.0
 
     def learn(self, state: TrainState, gradients: ArchParams, metrics: Metrics) -> tuple[TrainState, Metrics]:
-        """Moves the architecture by its own optimizer; metrics tell β of this step, the state that of the next."""
+        """Moves the architecture by its own optimizer."""
         updates, arch_opt_state = self.optimizer.update(gradients, state.arch_opt_state, state.arch)
         arch = optax.apply_updates(state.arch, updates)
-        state = dataclasses.replace(state, arch=arch, arch_opt_state=arch_opt_state)
-        if state.beta_control is None:
-            return state, metrics
-        beta = self.loss.beta * state.beta_control.factor
-        control = self.controlled(state.beta_control, metrics["latency_ms"])
-        return dataclasses.replace(state, beta_control=control), metrics | {"beta": beta}
+        return dataclasses.replace(state, arch=arch, arch_opt_state=arch_opt_state), metrics
 
-    def controlled(self, control: BetaControl, latency_ms: Float[Array, ""]) -> BetaControl:
-        """The controller of β after a step of this expected latency."""
-        return control.after(latency_ms / self.target_ms - 1, self.spec.beta_gain / self.steps, self.spec.beta_limit)
+
+@dataclasses.dataclass(frozen=True)
+class PublishedSearch(LiteralSearch):
+    """The published search, mended: loss against milliseconds at a price that the target sets.
+
+    Where it differs (ours): gradients are divided by what they cost, see `per_millisecond`; β is the scale of a price
+    that is a dual variable, see `BetaControl`, of a target that falls from the supernet's latency; the latency term is
+    signed, and the price never negative; the task's gradient of path logits does not depend on τ; indicators are
+    clipped. What the auxiliary losses say is kept from the architecture by the step (`StepSetup.main_loss_only`).
+
+    Attributes:
+      loss: its β.
+      start_ms: expected latency before the first step.
+    """
+
+    loss: LossSpec = dataclasses.field(kw_only=True)
+    start_ms: float = dataclasses.field(kw_only=True)
+
+    def heard(self, arch: ArchParams, temperature: jax.Array) -> ArchParams:
+        """The task's part of path gradients times τ: the estimator divides by it, the latency term does not."""
+        return arch._replace(paths={name: scale_gradient(value, temperature) for name, value in arch.paths.items()})
+
+    def target_at(self, step: jax.Array) -> jax.Array:
+        """Target of a step, ms: falls by equal factors, so that the task has time to say what should go."""
+        left = jnp.maximum(1 - step / (FALLING * self.steps), 0.0)
+        return self.target_ms * jnp.maximum(1.0, self.start_ms / self.target_ms) ** left
+
+    def latency_loss(self, latency_ms: Float[Array, ""], step: jax.Array) -> Float[Array, ""]:
+        """Σ latency − target: the Lagrangian's constraint, whose multiplier is never negative."""
+        return latency_ms - self.target_at(step)
+
+    def loss_factor(self, state: TrainState) -> Float[Array, ""] | float:
+        """Price of a millisecond over β."""
+        return state.beta_control.factor
+
+    def learn(self, state: TrainState, gradients: ArchParams, metrics: Metrics) -> tuple[TrainState, Metrics]:
+        """Moves the architecture; metrics tell the price of this step, the state that of the next."""
+        slopes, costs = jax.grad(self.latency, argnums=(0, 1))(metrics["kept"], metrics["paths"])
+        control: BetaControl = state.beta_control
+        beta = self.loss.beta * control.factor
+        gap = metrics["latency_ms"] / self.target_at(state.step - 1) - 1  # of the step that has just been counted
+        state, metrics = super().learn(state, per_millisecond(gradients, slopes, costs), metrics)
+        widths = {name: jnp.clip(value, *INDICATORS) for name, value in state.arch.widths.items()}
+        state = dataclasses.replace(
+            state, arch=state.arch._replace(widths=widths), beta_control=control.after(gap, self.steps)
+        )
+        return state, metrics | {"beta": beta}
+
+
+def per_millisecond(
+    gradients: ArchParams,
+    slopes: dict[str, Float[Array, ""]],
+    costs: dict[str, Float[Array, " _"]],
+) -> ArchParams:
+    """Gradients of the loss over what they cost: every group's by its slope, every block's by its range of paths.
+
+    What latency says is then the price for every indicator, whatever its slope, and what the task says its worth in
+    loss per millisecond. A group that costs nothing, as in a path that cannot be taken any more, does not move.
+
+    Args:
+      gradients: task and latency together.
+      slopes: milliseconds per indicator, by group.
+      costs: milliseconds of every path, by mixed block.
+    """
+    return ArchParams(
+        {name: _over(gradient, slopes[name]) for name, gradient in gradients.widths.items()},
+        {name: _over(gradient, jnp.ptp(costs[name])) for name, gradient in gradients.paths.items()},
+    )
+
+
+def _over(gradient: jax.Array, cost: jax.Array) -> jax.Array:
+    return jnp.where(cost > 0, gradient / jnp.where(cost > 0, cost, 1.0), 0.0)
 
 
 def _certain(logits: jax.Array) -> jax.Array:

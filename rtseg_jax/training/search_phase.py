@@ -1,13 +1,16 @@
 """The search phase, by either rule: train, decide, cut out."""
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from rtseg_jax.architecture import Network, declare_spec
-from rtseg_jax.errors import UserError
+from rtseg_jax.latency import NetworkLatency
 from rtseg_jax.models import Architecture, SegmentationNetwork
 from rtseg_jax.search import arch_params
 from rtseg_jax.search.arch_params import ArchParams
@@ -16,15 +19,18 @@ from rtseg_jax.search.slicing import slice_like_params, slice_variables
 from rtseg_jax.training.beta_control import BetaControl
 from rtseg_jax.training.checkpoints import save_tree
 from rtseg_jax.training.deciding import Decider
-from rtseg_jax.training.optimizers import architecture_optimizer, weight_optimizer
+from rtseg_jax.training.optimizers import Rates, architecture_optimizer, weight_optimizer
 from rtseg_jax.training.phases import Results, initial_state, train_phase
-from rtseg_jax.training.published_search import PublishedSearch
+from rtseg_jax.training.published_search import LiteralSearch, PublishedSearch
 from rtseg_jax.training.run import Latency, Run, log_warnings
 from rtseg_jax.training.scoring import make_recalibration, make_scorer
 from rtseg_jax.training.sharding import on_device, put_replicated, replicated, split
+from rtseg_jax.training.specs import SearchSpec
 from rtseg_jax.training.state import TrainState
 from rtseg_jax.training.step import StepSetup
 from rtseg_jax.training.worth_search import WorthSearch
+
+LOUDEST = 4.0  # times β: a channel that costs next to nothing has a huge worth per millisecond, most of it noise
 
 
 def search(run: Run, latency: Latency) -> Results:
@@ -64,15 +70,22 @@ def worth_search(run: Run, latency: Latency, variables: Any) -> tuple[TrainState
 
 
 def published_search(run: Run, latency: Latency, variables: Any) -> tuple[TrainState, Decision]:
-    """Straight-through widths and Gumbel paths, decided once at the end."""
+    """Straight-through widths and Gumbel paths, decided once at the end; mended, or `search.literal`."""
     spec, train_spec = run.spec.search, run.spec.train
     arch = arch_params.initialize(run.supernet, variables["params"], run.seed("search"))
-    width_rate = spec.width_rate or automatic_width_rate(run, latency, arch)
-    optimizer = architecture_optimizer(spec, width_rate, train_spec.search_steps, train_spec.accumulate)
+    full = {group.name: jnp.float32(group.size) for group in run.supernet.searched_groups}
+    start = full, arch_params.path_probabilities(arch)
+    updates = train_spec.search_steps / train_spec.accumulate
+    rates = automatic_rates(spec, run.spec.loss.beta, updates, latency.of_network, *start)
+    optimizer = architecture_optimizer(spec, rates, train_spec.search_steps, train_spec.accumulate)
     model = run.model(run.supernet)
-    rule = PublishedSearch(
-        spec, train_spec.search_steps, latency.of_network, latency.target_ms, optimizer, run.spec.loss, latency.unit
-    )
+    common = spec, train_spec.search_steps, latency.of_network, latency.target_ms, optimizer, latency.unit
+    rule: LiteralSearch
+    if spec.literal:
+        rule, control = LiteralSearch(*common), None
+    else:
+        start_ms = float(jax.jit(latency.of_network)(*start))
+        rule, control = PublishedSearch(*common, loss=run.spec.loss, start_ms=start_ms), BetaControl.start()
     setup = StepSetup(
         model,
         weight_optimizer(train_spec, "search", run.continues("search")),
@@ -81,8 +94,8 @@ def published_search(run: Run, latency: Latency, variables: Any) -> tuple[TrainS
         rule,
         model if run.spec.loss.lam > 0 else None,
         run.augment,
+        main_loss_only=not spec.literal,
     )
-    control = BetaControl.start() if spec.beta_gain > 0 else None
     momentum = run.momentum("search", setup.optimizer, variables)
     state = initial_state(setup, variables, run.mesh, arch, momentum, optimizer.init(arch), control)
     scorer = make_scorer(model, run.dataset, run.spec.data, train_spec, run.mesh)
@@ -100,23 +113,45 @@ def most_probable(supernet: Network, arch: ArchParams) -> Architecture:
     return Architecture(arch_params.width_masks(supernet, arch.widths), paths)
 
 
-def automatic_width_rate(run: Run, latency: Latency, arch: ArchParams) -> float:
-    """Step size with which β·L_reg alone moves a typical indicator by 0.5 in a fifth of the search.
+def automatic_rates(
+    spec: SearchSpec,
+    beta: float,
+    updates: float,
+    latency: NetworkLatency,
+    kept: Mapping[str, Float[Array, ""]],
+    paths: Mapping[str, Float[Array, " _"]],
+) -> Rates:
+    """Step sizes: those of the config where it has some, else such that latency alone, at the price β, decides.
 
-    Slopes differ a thousandfold between full-resolution and 1/32 channels; typical is the slope of the average
-    millisecond, Σs²/Σs, since the median indicator carries next to none of the latency.
+    In a fifth of the search it moves a typical indicator by 0.5, and in a typical mixed block the costliest path's
+    logit from the cheapest one's by 1. Where gradients are divided by what they cost, every group and block is typical.
+    `search.literal` has one rate for slopes that differ a thousandfold between full-resolution and 1/32 channels:
+    typical is then the slope of the average millisecond, Σs²/Σs, since the median indicator carries next to none of the
+    latency.
 
-    Raises:
-      UserError: β is 0, so that no step size does that.
+    Args:
+      spec: rates of the config; 0: automatic.
+      beta: β; 0 only where the config has both rates.
+      updates: of the architecture in the search.
+      latency: predicted milliseconds of a network.
+      kept: kept counts at the start.
+      paths: path probabilities at the start.
     """
-    if run.spec.loss.beta <= 0:
-        raise UserError("config.loss.beta is 0: a search without a latency term needs its config.search.width_rate set")
-    kept = {group.name: jnp.float32(group.size) for group in run.supernet.searched_groups}
-    slopes = jax.jit(jax.grad(latency.of_network))(kept, arch_params.path_probabilities(arch))
-    per_indicator = np.concatenate([np.full(len(arch.widths[name]), float(slope)) for name, slope in slopes.items()])
-    typical = np.square(per_indicator).sum() / per_indicator.sum()
-    updates = run.spec.train.search_steps / run.spec.train.accumulate
-    return float(0.5 / (run.spec.loss.beta * typical * updates / 5))
+    if not spec.literal:
+        slope, spread, limit = 1.0, 1.0, LOUDEST * beta
+    else:
+        slopes, costs = jax.jit(jax.grad(latency, argnums=(0, 1)))(kept, paths)
+        slope = _typical(np.concatenate([np.full(round(float(kept[name])), float(slopes[name])) for name in kept]))
+        spread, limit = _typical(np.asarray([np.ptp(cost) for cost in costs.values()])), math.inf
+    # Even probabilities p of n paths: their logits' gradients differ by β·(range of costs) / n.
+    choices = max((len(probabilities) for probabilities in paths.values()), default=1)
+    pull = beta * updates / 5
+    return Rates(spec.width_rate or 0.5 / (pull * slope), spec.path_rate or choices / (pull * spread), limit)
+
+
+def _typical(slopes: np.ndarray) -> float:
+    """Of the average millisecond; 1 where nothing costs anything."""
+    return float(np.square(slopes).sum() / slopes.sum()) if slopes.any() else 1.0
 
 
 def _cut_out(run: Run, decision: Decision, state: TrainState) -> Results:

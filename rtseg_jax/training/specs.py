@@ -99,8 +99,7 @@ class SearchSpec:
     temperature_start: float
     temperature_end: float
     freeze_paths: float
-    beta_gain: float = 0.0
-    beta_limit: float = 20.0
+    literal: bool = False
 
     def __post_init__(self) -> None:
         if self.rule not in RULES:
@@ -113,7 +112,11 @@ class SearchSpec:
             raise UserError(f"config.search.memory is {self.memory}: it must be at least 0 and less than 1")
         if not 0 < self.temperature_end <= self.temperature_start:
             raise UserError("config.search: temperatures must be positive and must not rise")
-        if self.beta_gain < 0:
-            raise UserError(f"config.search.beta_gain is {self.beta_gain}: it must not be negative; 0 keeps β constant")
-        if self.beta_limit < 1:
-            raise UserError(f"config.search.beta_limit is {self.beta_limit}: it is a factor on β and at least 1")
+        for name in ("width_rate", "path_rate"):
+            if getattr(self, name) < 0:
+                raise UserError(f"config.search.{name} is {getattr(self, name)}: it must not be negative; 0: automatic")
+        if self.literal and self.rule != "published":
+            raise UserError(
+                f'config.search.literal is of the published search, and config.search.rule is "{self.rule}"; set it to '
+                '"published", or literal to False'
+            )

@@ -72,6 +72,7 @@ class StepSetup:
       search: None where the architecture is fixed.
       teacher: network whose outputs are distilled, or None.
       augment: augmentation of a batch on the device; None where batches come augmented.
+      main_loss_only: whether the architecture learns nothing from auxiliary heads; their weights do.
     """
 
     model: SegmentationNetwork
@@ -81,6 +82,7 @@ class StepSetup:
     search: SearchRule | None = None
     teacher: SegmentationNetwork | None = None
     augment: Callable[[Batch], Batch] | None = None
+    main_loss_only: bool = False
 
 
 def make_step(setup: StepSetup) -> Callable[[TrainState, Batch, Any], tuple[TrainState, Metrics]]:
@@ -100,6 +102,8 @@ def make_step(setup: StepSetup) -> Callable[[TrainState, Batch, Any], tuple[Trai
             sample = _sample(setup, state, arch, key)
             variables = {"params": params, "batch_stats": state.batch_stats}
             outputs, updated = _forward(setup, variables, images, sample.architecture, key)
+            if setup.main_loss_only:
+                outputs = _heads_apart(setup, variables, images, sample.architecture, key, outputs)
             losses = segmentation_losses(outputs, batch["label"], teacher_outputs, setup.loss) | sample.losses
             stats = _keep_unselected(setup.model.network, state.batch_stats, updated, sample.architecture)
             total = total_loss(losses, setup.loss, setup.search.loss_factor(state) if setup.search else 1.0)
@@ -132,6 +136,18 @@ def _forward(
     )
     # Without auxiliary heads their statistics are not among what was updated; a network without norms has none.
     return outputs, {**variables["batch_stats"], **updates.get("batch_stats", {})}
+
+
+def _heads_apart(
+    setup: StepSetup, variables: Any, images: jax.Array, architecture: Architecture | None, key: jax.Array, outputs: Any
+) -> Any:
+    """The same outputs, with auxiliary ones whose gradient does not reach the architecture.
+
+    Gradients of both losses add up where both heads read the same map, so they need a backward pass each. The forward
+    pass is the same computation twice, of which XLA leaves one, and backward the heads reach the segment branch alone.
+    """
+    heads, _ = _forward(setup, variables, images, jax.lax.stop_gradient(architecture), key)
+    return {**outputs, "auxiliary": heads["auxiliary"]}
 
 
 def _keep_unselected(network: Network, old: Any, new: Any, architecture: Architecture | None) -> Any:

@@ -20,7 +20,7 @@ from rtseg_jax.search.decide import (
     reachable_range,
 )
 from rtseg_jax.search.uniform import FORMS, mixed_paths, supernet_spec, uniform_spec
-from rtseg_jax.training.optimizers import architecture_optimizer
+from rtseg_jax.training.optimizers import Rates, architecture_optimizer
 from rtseg_jax.training.specs import SearchSpec
 from rtseg_jax.zoo import RTSeg
 
@@ -296,7 +296,7 @@ def search_by_latency(steps):
     params = initialize(NETWORK, importance_tree(NETWORK, 0), seed=0)
     fixed = {"rule": "published", "rounds": 1, "memory": 0.0, "yardstick": "lir"}
     spec = SearchSpec(
-        **fixed, width_rate=0.0, path_rate=0.05, temperature_start=5.0, temperature_end=0.5, freeze_paths=0.7
+        **fixed, width_rate=0.0, path_rate=0.0, temperature_start=5.0, temperature_end=0.5, freeze_paths=0.7
     )
 
     def gap(params, target):
@@ -307,7 +307,7 @@ def search_by_latency(steps):
     # As a search chooses it: latency alone moves a median indicator by 0.5 in a fifth of the search.
     slopes = jax.grad(lambda params: gap(params, 0.0)[0])(params).widths.values()
     median = float(np.median(np.concatenate([np.asarray(slope) for slope in slopes])))
-    optimizer = architecture_optimizer(spec, 0.5 / (0.2 * steps * median), steps, 1)
+    optimizer = architecture_optimizer(spec, Rates(0.5 / (0.2 * steps * median), 0.05), steps, 1)
 
     @jax.jit
     def run(target):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rtseg_jax.search import estimators
-from rtseg_jax.search.estimators import binarize, ranks, sample_path
+from rtseg_jax.search.estimators import binarize, ranks, sample_path, scale_gradient
 
 
 def array(*values):
@@ -103,3 +103,11 @@ def test_samples_have_the_softmax_frequencies():
     noise = jax.random.gumbel(jax.random.key(0), (4000, 3))
     frequencies = jax.vmap(lambda n: sample_path(logits, n, array(1.0)[0]))(noise).mean(0)
     np.testing.assert_allclose(frequencies, jax.nn.softmax(logits), atol=0.03)
+
+
+def test_a_scaled_gradient_by_hand():
+    """At factor τ the estimator's 1/τ is made up for; values stay."""
+    weights, factor = jnp.array([1.0, -2.0, 4.0]), jnp.float32(5.0)
+    np.testing.assert_array_equal(scale_gradient(weights, factor), weights)
+    gradient = jax.grad(lambda values: jnp.sum(jnp.square(scale_gradient(values, factor))))(weights)
+    np.testing.assert_allclose(gradient, [10.0, -20.0, 40.0])

@@ -7,6 +7,7 @@ import pytest
 
 from rtseg_jax.search.arch_params import ArchParams
 from rtseg_jax.training.optimizers import (
+    Rates,
     accumulated,
     architecture_optimizer,
     is_kernel,
@@ -140,12 +141,12 @@ def test_architecture_takes_shrinking_steps_and_freezes_its_paths(accumulate):
         memory=0.0,
         yardstick="lir",
         width_rate=0.0,
-        path_rate=0.1,
+        path_rate=0.0,
         temperature_start=5.0,
         temperature_end=0.5,
         freeze_paths=0.7,
     )
-    optimizer = architecture_optimizer(spec, 0.01, 10 * accumulate, accumulate)
+    optimizer = architecture_optimizer(spec, Rates(0.01, 0.1), 10 * accumulate, accumulate)
     params = ArchParams({"a": jnp.ones(2)}, {"m": jnp.zeros(3)})
     gradient = ArchParams({"a": jnp.array([1.0, -2.0])}, {"m": jnp.array([1.0, 0.0, -1.0])})
     history = run(optimizer, params, [gradient] * 10 * accumulate)[accumulate - 1 :: accumulate]
@@ -154,3 +155,23 @@ def test_architecture_takes_shrinking_steps_and_freezes_its_paths(accumulate):
         np.testing.assert_allclose(after.widths["a"], [1 - 0.01 * travelled, 1 + 0.02 * travelled], rtol=1e-5)
         moved = min(number, 7)  # ten updates, of which the last 30 % leave the paths alone
         np.testing.assert_allclose(after.paths["m"], [-0.1 * moved, 0.0, 0.1 * moved], rtol=1e-5, atol=1e-7)
+
+
+def test_architecture_gradients_beyond_the_limit_count_by_their_sign():
+    spec = SearchSpec(
+        rule="published",
+        rounds=1,
+        memory=0.0,
+        yardstick="lir",
+        width_rate=0.0,
+        path_rate=0.0,
+        temperature_start=5.0,
+        temperature_end=0.5,
+        freeze_paths=0.7,
+    )
+    optimizer = architecture_optimizer(spec, Rates(0.01, 0.1, limit=2.0), 10, 1)
+    params = ArchParams({"a": jnp.zeros(3)}, {"m": jnp.zeros(2)})
+    gradient = ArchParams({"a": jnp.array([1.0, -500.0, 3.0])}, {"m": jnp.array([2.5, -1.0])})
+    (after,) = run(optimizer, params, [gradient])
+    np.testing.assert_allclose(after.widths["a"], [-0.01, 0.02, -0.02], rtol=1e-6)
+    np.testing.assert_allclose(after.paths["m"], [-0.2, 0.1], rtol=1e-6)

@@ -17,7 +17,7 @@ from rtseg_jax.search.estimators import binarize, sample_path
 from rtseg_jax.training.beta_control import BetaControl
 from rtseg_jax.training.losses import LossSpec, cross_entropy
 from rtseg_jax.training.optimizers import accumulated
-from rtseg_jax.training.published_search import PublishedSearch
+from rtseg_jax.training.published_search import LiteralSearch, PublishedSearch
 from rtseg_jax.training.sharding import data_mesh, put_batch, put_replicated, replicated, split
 from rtseg_jax.training.specs import SearchSpec
 from rtseg_jax.training.state import TrainState
@@ -52,6 +52,7 @@ SEARCH = SearchSpec(
     temperature_start=4.0,
     temperature_end=1.0,
     freeze_paths=0.7,
+    literal=True,
 )
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
@@ -65,25 +66,11 @@ def latency(kept, paths):
     return total
 
 
-def search_setup(**changes):
-    labels = ArchParams("widths", "paths")
-    optimizer = optax.multi_transform(
-        {"widths": optax.sgd(WIDTH_RATE), "paths": optax.sgd(PATH_RATE)}, lambda _: labels
-    )
-    return PublishedSearch(
-        **{
-            "spec": SEARCH,
-            "steps": STEPS,
-            "latency": latency,
-            "target_ms": 1.0,
-            "optimizer": optimizer,
-            "loss": LOSS,
-        }
-        | changes
-    )
-
-
-SETUP = StepSetup(model=MODEL, optimizer=optax.sgd(RATE), loss=LOSS, seed=3, search=search_setup())
+LABELS = ArchParams("widths", "paths")
+ARCH_SGD = optax.multi_transform({"widths": optax.sgd(WIDTH_RATE), "paths": optax.sgd(PATH_RATE)}, lambda _: LABELS)
+LITERAL = LiteralSearch(SEARCH, STEPS, latency, 1.0, ARCH_SGD)
+MENDED = PublishedSearch(SEARCH, STEPS, latency, 1.0, ARCH_SGD, loss=LOSS, start_ms=4.0)
+SETUP = StepSetup(model=MODEL, optimizer=optax.sgd(RATE), loss=LOSS, seed=3, search=LITERAL)
 
 
 @functools.cache
@@ -172,89 +159,9 @@ def test_normalize_by_hand():
 
 
 def test_schedules_by_hand():
-    search = search_setup()
-    temperatures = [float(search.temperature(jnp.int32(step))) for step in (0, 3, 9)]
+    temperatures = [float(LITERAL.temperature(jnp.int32(step))) for step in (0, 3, 9)]
     np.testing.assert_allclose(temperatures, [4.0, 4.0 * 4 ** (-1 / 3), 1.0], rtol=1e-5)
-    assert [bool(search.frozen(jnp.int32(step))) for step in (0, 6, 7, 9)] == [False, False, True, True]
-
-
-def test_controller_by_hand():
-    """Gain 5 over 10 steps: 0.5 at gaps of 10 % and more; the factor on β stays between 1 and 5."""
-    search = search_setup(spec=dataclasses.replace(SEARCH, beta_gain=5.0, beta_limit=5.0), target_ms=4.0)
-    control, logs = BetaControl.start(), []
-    for latency_ms in (12.0, 4.2, 4.0, 3.8, 3.0, 4.1, 3.9, 4.0, 4.1, 3.9, 3.9, 8.0, 8.0, 8.0, 8.0, 8.0):
-        control = search.controlled(control, jnp.float32(latency_ms))
-        logs.append(float(control.log_factor))
-    # far, near, on the target (neither side), below it twice, across it twice, on it, above, across, ...
-    start = [0.5, 0.75, 0.75, 1.0, 1.5, 1.0, 0.5, 0.5, 0.625, 0.125, 0.25]
-    np.testing.assert_allclose(logs, [*start, 0.0, 0.5, 1.0, 1.5, np.log(5.0)], atol=1e-5)
-    assert float(control.factor) == pytest.approx(5.0)
-
-
-def test_controlled_step_pulls_with_its_own_beta():
-    """At a factor of 3 widths and paths move by twice β's share more than in the published step."""
-    spec = dataclasses.replace(SEARCH, beta_gain=10.0)
-    controlled = dataclasses.replace(SETUP, search=search_setup(spec=spec))
-    step = jax.jit(lambda state, batch: make_step(controlled)(state, batch, None), compiler_options=QUICK)
-    state = state_of(SETUP)
-    plain, metrics = search_step()(state, batch_of(0))
-    after, controlled_metrics = step(
-        state.replace(beta_control=BetaControl(jnp.log(3.0), jnp.float32(0.2))), batch_of(0)
-    )
-    assert float(controlled_metrics["beta"]) == pytest.approx(0.03, rel=1e-5)
-    gap = float(metrics["latency_ms"]) - 1.0  # the target is 1 ms
-    assert gap > 0.1
-    assert float(after.beta_control.log_factor) == pytest.approx(np.log(3.0) + 1.0)
-    assert float(after.beta_control.gap) == pytest.approx(gap, rel=1e-5)
-    assert plain.beta_control is None
-    assert "beta" not in metrics
-    total = controlled_metrics["losses"]["total"]
-    assert float(total) == pytest.approx(float(metrics["losses"]["total"]) + 0.02 * gap, rel=1e-5)
-    for name, widths in after.arch.widths.items():
-        if "stage32_1" not in name:
-            slope = 2 * 0.01 * float(metrics["kept"][name])
-            difference = np.asarray(plain.arch.widths[name] - widths)
-            np.testing.assert_allclose(difference, WIDTH_RATE * 0.02 * slope, rtol=1e-2)
-    assert_close(after.params, plain.params, 2e-5)
-
-
-@functools.cache
-def simulated_search(beta_gain, push):
-    """Σ over target at every step, where 256 channels cost 0.25 ms each, the target is 20 ms, and a task pushes."""
-    spec = dataclasses.replace(SEARCH, beta_gain=beta_gain)
-    search = search_setup(spec=spec, steps=200, target_ms=20.0)
-    optimizer = optax.sgd(optax.linear_schedule(2.0 / 40, 0.0, 200))  # β·latency alone moves by 0.5 in 40 steps
-
-    def step(carry, _):
-        indicators, opt_state, control = carry
-
-        def loss(indicators):
-            latency_ms = 0.25 * binarize(indicators, 4, 1).sum()
-            factor = control.factor if beta_gain else 1.0
-            return factor * jnp.abs(latency_ms - 20.0) - 0.25 * push * indicators.sum(), latency_ms
-
-        gradients, latency_ms = jax.grad(loss, has_aux=True)(indicators)
-        updates, opt_state = optimizer.update(gradients, opt_state)
-        return (
-            optax.apply_updates(indicators, updates),
-            opt_state,
-            search.controlled(control, latency_ms),
-        ), latency_ms / 20
-
-    indicators = jnp.linspace(0.75, 1.25, 256)
-    start = (indicators, optimizer.init(indicators), BetaControl.start())
-    return np.asarray(jax.lax.scan(step, start, None, length=200)[1])
-
-
-@pytest.mark.parametrize("push", [0.0, 0.5, 0.9, 2.0, 8.0])
-def test_controlled_search_lands_whatever_the_task_pulls(push):
-    np.testing.assert_array_less(np.abs(simulated_search(10.0, push)[-10:].mean() - 1), 0.05)
-
-
-def test_published_search_lands_only_where_the_task_pulls_less():
-    assert abs(simulated_search(0.0, 0.0)[-10:].mean() - 1) < 0.05
-    assert simulated_search(0.0, 0.9)[-10:].mean() > 1.5  # a slower fall than the search is long
-    assert simulated_search(0.0, 2.0)[-1] == 64 / 20
+    assert [bool(LITERAL.frozen(jnp.int32(step))) for step in (0, 6, 7, 9)] == [False, False, True, True]
 
 
 def test_state_is_stable_and_traced_once():
@@ -294,7 +201,7 @@ def sampled(arch, step):
     return noise, 4.0 * (1 / 4) ** (step / 9)
 
 
-def by_hand(params, arch, stats, batch, step):
+def by_hand(params, arch, stats, batch, step, gamma):
     """Total loss, written out."""
     noise, temperature = sampled(arch, step)
     masks = {g.name: binarize(arch.widths[g.name], g.floor, g.multiple) for g in NETWORK.searched_groups}
@@ -310,20 +217,21 @@ def by_hand(params, arch, stats, batch, step):
     )
     labels = jnp.asarray(batch["label"])
     loss = cross_entropy(outputs["logits"], labels)
-    loss += 0.5 * sum(cross_entropy(logits, labels) for logits in outputs["auxiliary"])
+    loss += gamma * sum(cross_entropy(logits, labels) for logits in outputs["auxiliary"])
     kept = {name: mask.sum() for name, mask in masks.items()}
     milliseconds = latency(kept, {"stage32_1": jax.nn.softmax(arch.paths["stage32_1"])})
     return loss + 0.01 * jnp.abs(milliseconds - 1.0)
 
 
-@functools.cache
-def gradients_by_hand():
-    @functools.partial(jax.jit, compiler_options=QUICK)
-    def run(params, arch, stats, batch):
-        return jax.grad(by_hand, argnums=(0, 1))(params, arch, stats, batch, 0)
+@functools.partial(jax.jit, compiler_options=QUICK)
+def derivatives(params, arch, stats, batch, gamma):
+    return jax.grad(by_hand, argnums=(0, 1))(params, arch, stats, batch, 0, gamma)
 
+
+@functools.cache
+def gradients_by_hand(gamma=0.5):
     state = state_of(SETUP)
-    return run(state.params, state.arch, state.batch_stats, batch_of(0))
+    return derivatives(state.params, state.arch, state.batch_stats, batch_of(0), gamma)
 
 
 def test_weights_and_architecture_move_together():
@@ -336,6 +244,37 @@ def test_weights_and_architecture_move_together():
     paths = jax.tree.map(lambda p, g: p - PATH_RATE * g, state.arch.paths, arch.paths)
     assert_close(after.arch, ArchParams(widths, paths), 2e-5)
     assert all(np.any(np.asarray(g)) for g in jax.tree.leaves(arch))
+
+
+def test_the_mended_step_weighs_the_main_loss_against_milliseconds():
+    """Weights hear the auxiliary heads, the architecture does not; it moves by loss per millisecond and its price."""
+    setup = dataclasses.replace(SETUP, search=MENDED, main_loss_only=True)
+    step = jax.jit(lambda state, batch: make_step(setup)(state, batch, None), compiler_options=QUICK)
+    state = state_of(SETUP).replace(beta_control=BetaControl(jnp.log(3.0), jnp.float32(0.0)))
+    after, metrics = step(state, batch_of(0))
+    assert jax.tree.structure(after) == jax.tree.structure(state)
+    price = 0.01 * 2.0  # of 3 = 1 + dual variable / β
+    assert float(metrics["beta"]) == pytest.approx(price, rel=1e-5)
+    weights, _ = gradients_by_hand()
+    assert_close(after.params, jax.tree.map(lambda p, g: p - RATE * g, state.params, weights), 2e-5)
+    _, arch = gradients_by_hand(gamma=0.0)
+    _, with_heads = gradients_by_hand()
+    slopes, costs = jax.grad(latency, argnums=(0, 1))(metrics["kept"], metrics["paths"])
+    heard = 0
+    for name, old in state.arch.widths.items():
+        moved = (old - after.arch.widths[name]) / WIDTH_RATE * slopes[name]
+        expected = arch.widths[name] + (price - 0.01) * slopes[name]  # by hand there is β·slope in it
+        np.testing.assert_allclose(moved, expected, atol=1e-5, err_msg=name)
+        heard += float(jnp.abs(arch.widths[name] - with_heads.widths[name]).max()) > 1e-3
+    assert heard > 3  # groups that the heads would have pulled
+    even = jnp.full(3, 1 / 3)
+    priced = even * (costs["stage32_1"] - jnp.sum(even * costs["stage32_1"]))
+    task = arch.paths["stage32_1"] - 0.01 * priced
+    moved = -after.arch.paths["stage32_1"] / PATH_RATE * jnp.ptp(costs["stage32_1"])
+    np.testing.assert_allclose(moved, 4.0 * task + price * priced, atol=1e-5)  # τ is 4 at the first step
+    gap = float(metrics["latency_ms"]) / 4.0 - 1  # the target starts at 4 ms
+    assert float(after.beta_control.gap) == pytest.approx(gap, rel=1e-5)
+    assert float(metrics["losses"]["latency"]) == pytest.approx(4.0 * gap, rel=1e-5)
 
 
 def test_masked_channels_have_a_task_gradient():
