@@ -11,12 +11,11 @@ from rtseg_jax.architecture.extents import Scaled
 from rtseg_jax.architecture.graph import Network, Tensor
 from rtseg_jax.architecture.network_spec import NetworkSpec, Published, Score
 from rtseg_jax.architecture.sketch import Sketch
-from rtseg_jax.zoo.resnet import bottleneck
+from rtseg_jax.zoo.resnet import EXPANSION, bottleneck
 
 ROWS = (("2", 32, 3, 1, 1), ("3", 64, 1, 2, 1), ("3b", 64, 3, 1, 1), ("4", 128, 6, 1, 2), ("5", 256, 3, 1, 4))
 """Name, channels of the 3×3 convolutions, blocks, stride of the first, dilation of all."""
 
-EXPANSION = 4
 BINS = (1, 2, 3, 6)
 WIDTH = 128
 

@@ -10,10 +10,9 @@ from rtseg_jax.architecture.builder import Builder
 from rtseg_jax.architecture.graph import Network, Tensor
 from rtseg_jax.architecture.network_spec import NetworkSpec, Published, Score
 from rtseg_jax.architecture.sketch import Sketch
-from rtseg_jax.zoo.resnet import RESNET50, RESNET101, WIDTHS, bottleneck
+from rtseg_jax.zoo.resnet import RESNET50, RESNET101, bottleneck_rows
 
 STRIDES, DILATIONS = (1, 2, 1, 1), (1, 1, 2, 4)
-EXPANSION = 4
 BINS = (1, 2, 3, 6)
 WIDTH = 512
 
@@ -38,11 +37,7 @@ class PSPNet(NetworkSpec):
         x = b.conv("conv_1", n.image, 64, stride=2, activation="relu")
         x = b.conv("conv_2", x, 64, activation="relu")
         x = b.pool("pool", b.conv("conv_3", x, 128, activation="relu"), "max")
-        rows = zip(WIDTHS, self.blocks, STRIDES, DILATIONS, strict=True)
-        for row, (inner, blocks, stride, dilation) in enumerate(rows, start=1):
-            for i in range(1, blocks + 1):
-                b = n.block(f"layer{row}_{i}", "bottleneck", "encoder")
-                x = bottleneck(b, x, inner, inner * EXPANSION, stride if i == 1 else 1, dilation=dilation)
+        *_, x = bottleneck_rows(n, x, self.blocks, STRIDES, DILATIONS)
         x = pyramid(n.block("pyramid", "pspnet_pyramid", "pyramid"), x)
         b = n.block("head", "head", "head")
         x = b.dropout("dropout", b.conv("conv", x, WIDTH, activation="relu"), self.dropout, maps=True)

@@ -12,6 +12,7 @@ RESNET34 = (3, 4, 6, 3)
 RESNET50 = (3, 4, 6, 3)
 RESNET101 = (3, 4, 23, 3)
 WIDTHS = (64, 128, 256, 512)
+EXPANSION = 4  # of bottlenecks
 
 
 def stem(b: Builder, image: Tensor, activation: Activation = "relu") -> Tensor:
@@ -33,6 +34,24 @@ def basic_rows(
         for i in range(1, count + 1):
             b = n.block(f"layer{row}_{i}", "basic_down" if i == 1 and stride > 1 else "basic", "encoder")
             x = basic(b, x, channels, stride if i == 1 else 1, inner=inner)
+        maps.append(x)
+    return maps
+
+
+def bottleneck_rows(
+    n: Sketch,
+    x: Tensor,
+    blocks: Sequence[int],
+    strides: Sequence[int] = (1, 2, 2, 2),
+    dilations: Sequence[int] = (1, 1, 1, 1),
+) -> list[Tensor]:
+    """Rows of bottlenecks; the last map of each."""
+    maps = []
+    rows = zip(WIDTHS, blocks, strides, dilations, strict=True)
+    for row, (inner, count, stride, dilation) in enumerate(rows, start=1):
+        for i in range(1, count + 1):
+            b = n.block(f"layer{row}_{i}", "bottleneck_down" if i == 1 and stride > 1 else "bottleneck", "encoder")
+            x = bottleneck(b, x, inner, inner * EXPANSION, stride if i == 1 else 1, dilation=dilation)
         maps.append(x)
     return maps
 

@@ -1,97 +1,71 @@
-"""RGPNet (Arani et al. 2021) on ResNet-18 and ResNet-101, after code of the authors' group."""
+"""RGPNet (Arani et al. 2021) on ResNet-18 and ResNet-101, after the code of the authors' laboratory."""
 
 import abc
 import dataclasses
 
-from rtseg_jax.architecture.builder import Builder
 from rtseg_jax.architecture.graph import Network, Tensor
 from rtseg_jax.architecture.network_spec import NetworkSpec, Published
 from rtseg_jax.architecture.sketch import Sketch
 from rtseg_jax.zoo import resnet
-
-EXPANSION = 4
-"""Channels of a bottleneck of ResNet-101 over those inside."""
+from rtseg_jax.zoo.resnet import WIDTHS
+from rtseg_jax.zoo.shelfnet import shared
 
 
 @dataclasses.dataclass(frozen=True)
 class RGPNet(NetworkSpec):
-    """RGPNet.
+    """Encoder, adaptors at four sizes, decoder with the shared blocks of ShelfNet.
 
     Attributes:
-      dropout: rate of whole maps in the blocks of the decoder.
+      dropout: rate of whole maps within the shared blocks.
     """
 
     dropout: float = 0.25
 
+    @abc.abstractmethod
+    def rows(self, n: Sketch, x: Tensor) -> list[Tensor]:
+        """The encoder's maps at 1/4 to 1/32."""
+
     def declare(self) -> Network:
-        """Encoder, an adaptor for every map, and a decoder that also reads the finer map above."""
+        """Each size of the decoder reads the adaptor's map of that size and of the next larger one."""
         n = Sketch(self.num_classes)
-        maps = self.encoder(n)
-        adapted = []
-        for level, (x, channels) in enumerate(zip(maps, resnet.WIDTHS, strict=True), start=1):
-            b = n.block(f"adaptor_{level}", "adaptor", "decoder")
-            adapted.append(b.conv("conv", x, channels, kernel=1, activation="relu"))
-        sent = []
-        for level, (x, channels) in enumerate(zip(adapted[:-1], resnet.WIDTHS[1:], strict=True), start=1):
-            b = n.block(f"sent_down_{level}", "sent_down", "decoder")
-            sent.append(b.conv("conv", x, channels, stride=2, bias=True, norm=False, activation="relu"))
-        b = n.block("decoder_4", "shared_residual", "decoder")
-        x = shared_residual(b, b.sum("sum", adapted[3], sent[2]), self.dropout)
-        for level in (3, 2, 1):
-            b = n.block(f"decoder_{level}", "rgp_decoder", "decoder")
-            here = adapted[level - 1]
-            y = b.transpose("up", x, here.channels, kernel=3, stride=2, like=here, bias=True, norm=False)
-            x = shared_residual(b, b.sum("sum", y, here, *sent[level - 2 : level - 1]), self.dropout)
+        maps = self.rows(n, resnet.stem(n.block("stem", "stem", "encoder"), n.image))
+        adapted, sent = [], []
+        for i, (y, channels) in enumerate(zip(maps, WIDTHS, strict=True), start=1):
+            b = n.block(f"adaptor_{i}", "adaptor", "adaptor")
+            adapted.append(b.conv("conv", y, channels, kernel=1, activation="relu"))
+        for i, (y, channels) in enumerate(zip(adapted[:-1], WIDTHS[1:], strict=True), start=1):
+            b = n.block(f"down_{i}", "adaptor_down", "adaptor")
+            sent.append(b.conv("conv", y, channels, stride=2, bias=True, norm=False, activation="relu"))
+        b = n.block("decoder_1", "rgpnet_bottom", "decoder")
+        x = shared(b, b.sum("joined", adapted[-1], sent[-1]), self.dropout, "relu")
+        steps = zip(reversed(adapted[:-1]), [*reversed(sent[:-1]), None], strict=True)
+        for i, (y, finer) in enumerate(steps, start=2):
+            b = n.block(f"decoder_{i}", "rgpnet_up", "decoder")
+            x = b.transpose("up", x, y.channels, kernel=3, stride=2, like=y, bias=True, norm=False)
+            x = shared(b, b.sum("joined", y, x, *(() if finer is None else (finer,))), self.dropout, "relu")
         b = n.block("head", "head", "head")
         b.resize("logits", n.classifier(b, x), n.image, align_corners=True)
         return n.network()
 
-    @abc.abstractmethod
-    def encoder(self, n: Sketch) -> list[Tensor]:
-        """Maps at 1/4, 1/8, 1/16, 1/32."""
+
+def published(depth: int) -> Published:
+    """What is printed of one of the depths."""
+    return Published(f"RGPNet-{depth}", "Arani et al. 2021", "ED", f"on ResNet-{depth}")
 
 
 @dataclasses.dataclass(frozen=True)
-class RGPNet18(
-    RGPNet,
-    name="rgpnet_18",
-    published=Published(
-        "RGPNet-18", "Arani et al. 2021", "ED", "ResNet-18; each block of the decoder uses one kernel twice"
-    ),
-):
+class RGPNet18(RGPNet, name="rgpnet_18", published=published(18)):
     """RGPNet on ResNet-18."""
 
-    def encoder(self, n: Sketch) -> list[Tensor]:
-        """ResNet-18."""
-        return resnet.basic_rows(n, resnet.stem(n.block("stem", "stem", "encoder"), n.image))
+    def rows(self, n: Sketch, x: Tensor) -> list[Tensor]:
+        """Of basic blocks."""
+        return resnet.basic_rows(n, x)
 
 
 @dataclasses.dataclass(frozen=True)
-class RGPNet101(
-    RGPNet,
-    name="rgpnet_101",
-    published=Published(
-        "RGPNet-101", "Arani et al. 2021", "ED", "ResNet-101; each block of the decoder uses one kernel twice"
-    ),
-):
+class RGPNet101(RGPNet, name="rgpnet_101", published=published(101)):
     """RGPNet on ResNet-101."""
 
-    def encoder(self, n: Sketch) -> list[Tensor]:
-        """ResNet-101, strides in the 3×3 convolutions."""
-        x = resnet.stem(n.block("stem", "stem", "encoder"), n.image)
-        maps = []
-        for row, (inner, blocks) in enumerate(zip(resnet.WIDTHS, resnet.RESNET101, strict=True), start=1):
-            for i in range(1, blocks + 1):
-                stride = 2 if i == 1 and row > 1 else 1
-                b = n.block(f"layer{row}_{i}", "bottleneck_down" if stride > 1 else "bottleneck", "encoder")
-                x = resnet.bottleneck(b, x, inner, EXPANSION * inner, stride)
-            maps.append(x)
-        return maps
-
-
-def shared_residual(b: Builder, x: Tensor, dropout: float) -> Tensor:
-    """One 3×3 convolution, used twice, each time with a norm of its own, plus the input."""
-    y = b.conv("conv", x, x.groups, bias=True, activation="relu")
-    y = b.dropout("dropout", y, dropout, maps=True)
-    y = b.conv("again", y, x.groups, bias=True, shared="conv")
-    return b.sum("residual", x, y, activation="relu")
+    def rows(self, n: Sketch, x: Tensor) -> list[Tensor]:
+        """Of bottlenecks."""
+        return resnet.bottleneck_rows(n, x, resnet.RESNET101)

@@ -9,6 +9,7 @@ import dataclasses
 from rtseg_jax.architecture.builder import Builder
 from rtseg_jax.architecture.graph import Network, Tensor
 from rtseg_jax.architecture.network_spec import NetworkSpec, Published, Score
+from rtseg_jax.architecture.operators import Activation
 from rtseg_jax.architecture.sketch import Sketch
 from rtseg_jax.zoo import resnet
 from rtseg_jax.zoo.bisenetv1 import refined
@@ -72,9 +73,9 @@ class ShelfNet18(NetworkSpec, name="shelfnet18_lw", published=PUBLISHED):
         return x, maps
 
 
-def shared(b: Builder, x: Tensor, dropout: float) -> Tensor:
+def shared(b: Builder, x: Tensor, dropout: float, inner: Activation = "leaky_relu") -> Tensor:
     """One 3×3 convolution twice, with two batch norms, plus the input."""
-    y = b.conv("shared_1", x, x.groups, bias=True, activation="leaky_relu")
+    y = b.conv("shared_1", x, x.groups, bias=True, activation=inner)
     y = b.dropout("dropout", y, dropout, maps=True)
     y = b.conv("shared_2", y, x.groups, bias=True, shared="shared_1")
     return b.sum("sum", x, y, activation="relu")
