@@ -14,7 +14,9 @@ NETWORK = {
     "width": 0.25,
     "head_width": 8,
     "segment_blocks": (0, 0, 1),
+    "stem_width": 1.5,
     "stage_widths": (1.0, 1.0, 1.5),
+    "head_channels": 512,
     "patch_sizes": (2, 1, 2),
     "auxiliary_channels": 8,
 }
