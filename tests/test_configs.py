@@ -103,6 +103,6 @@ def test_settings_of_the_published_search_are_checked():
     config.search.literal = False  # the mended rule has no scale without β
     with pytest.raises(UserError, match=r"config.loss.beta is 0.0"):
         run_spec(config)
-    config.search.path_rate = -1.0
+    config.loss.beta, config.search.path_rate = 0.01, -1.0
     with pytest.raises(UserError, match=r"config.search.path_rate is -1.0: it must not be negative"):
         run_spec(config)
