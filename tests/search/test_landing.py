@@ -38,7 +38,7 @@ def test_row_of_a_finished_search(tmp_path):
             {"phase": "search", "step": step, "latency_ms": latency_ms, "kept": kept, "paths": paths}
         )
     workdir.append_history({"phase": "search", "step": 40, "miou": 0.5})
-    workdir.finish("search", {"predicted_ms": 1.97, "recalibrated_miou": 0.3})
+    workdir.finish("search", {"predicted_ms": 1.97, "sliced_miou": 0.2, "recalibrated_miou": 0.3})
     arch = ArchSpec(RTSeg(3), {"detail": 20, "stage8": 16}, {"stage8_1": "lir"})
     row = row_of(Search("published", target, 0, workdir), arch, 2.1)
     assert (row.soft, row.soft_last) == (pytest.approx(1.15), pytest.approx(1.2))
