@@ -54,8 +54,8 @@ def network(name, miou, ms):
 def test_front_shows_the_networks_of_every_target(tmp_path):
     workdir = Workdir(tmp_path / "20ms")
     table = [network("supernet", None, 80.0), network("searched", 0.5, 19.8), network("uniform", 0.45, 19.5)]
-    workdir.finish("evaluate", {"table": [*table, network("bisenetv2", None, 150.0)]})
     workdir.choose({"best": "searched", "among": ["searched", "uniform"]})
+    workdir.finish("evaluate", {"table": [*table, network("bisenetv2", None, 150.0)]})
     rows = front.rows_of(20.0, workdir)
     assert [(r["name"], r["handed_over"]) for r in rows] == [
         ("searched", True),
@@ -79,3 +79,11 @@ def test_targets_rise_and_are_latencies():
     for wrong in (["20ms"], ["0"], []):
         with pytest.raises(UserError, match="--targets is"):
             front.targets_of(wrong)
+
+
+def test_a_new_choice_undoes_what_was_scored_and_exported_of_the_old_one(tmp_path):
+    workdir = Workdir(tmp_path)
+    for phase in ("finetune", "evaluate", "export"):
+        workdir.finish(phase, {"seconds": 1.0})
+    workdir.choose({"best": "uniform", "among": {"searched": "a", "uniform": "b"}})
+    assert [phase for phase in ("finetune", "evaluate", "export") if workdir.finished(phase)] == ["finetune"]
