@@ -1,4 +1,4 @@
-"""Decisions by worth: by hand on made-up prices, and with the pictures of a small trained network."""
+"""Decisions by worth: by hand on made-up prices, and against all architectures of a small space."""
 
 import itertools
 
