@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -48,10 +49,9 @@ class Rounds:
 
     def prices(self, paths: Paths) -> Prices:
         """Costs of widths under these paths; compiled once for each choice of paths."""
-        choices, key = self.network.choices, tuple(sorted(paths.items()))
+        key = tuple(sorted(paths.items()))
         if key not in self._known:
-            weights = {name: jnp.asarray(choices[name].weights(path), jnp.float32) for name, path in paths.items()}
-            self._known[key] = Prices(self.groups(paths), self.latency, weights)
+            self._known[key] = Prices(self.groups(paths), self.latency, path_weights(self.network, paths))
         return self._known[key]
 
     def groups(self, paths: Paths) -> tuple[Group, ...]:
@@ -97,11 +97,14 @@ class Rounds:
                 shares |= dict.fromkeys(own - shared, max(probability, 1e-6))
         return shares
 
+    def kept(self, arch: WorthParams, paths: Paths) -> dict[str, int]:
+        """The widths of now, of the groups that these paths leave alive."""
+        return {group.name: int(np.asarray(arch.masks[group.name]).sum()) for group in self.groups(paths)}
+
     def widths(self, arch: WorthParams, paths: Paths, number: int) -> dict[str, int]:
         """The widths that decision `number` takes; the last one may go wherever its target asks."""
         groups = self.groups(paths)
-        now = {group.name: int(np.asarray(arch.masks[group.name]).sum()) for group in groups}
-        bounds = around(groups, now)
+        bounds = around(groups, self.kept(arch, paths))
         price = self.prices(paths)
         if number == self.number and float(price([bounds.low])[0]) > self.target:
             bounds = Bounds(full_range(groups).low, bounds.high)
@@ -115,9 +118,7 @@ class Rounds:
             mask = np.zeros(len(masks[name]), np.float32)
             mask[indices] = 1.0
             masks[name] = jnp.asarray(mask)
-        choices = self.network.choices
-        one_hot = {name: jnp.asarray(choices[name].weights(path)) for name, path in paths.items()}
-        return arch._replace(masks=masks, paths=one_hot)
+        return arch._replace(masks=masks, paths=path_weights(self.network, paths))
 
     @staticmethod
     def worth_of(arch: WorthParams) -> dict[str, np.ndarray]:
@@ -143,11 +144,15 @@ def default_paths(network: Network) -> dict[str, str]:
     return {mixed.name: mixed.choices[1] for mixed in network.mixed_blocks}
 
 
-def default_architecture(network: Network, arch: WorthParams) -> Architecture:
-    """The masks of now with the default paths."""
+def path_weights(network: Network, paths: Paths) -> dict[str, jax.Array]:
+    """Weights of the choices of every mixed block under these paths."""
     choices = network.choices
-    weights = {name: jnp.asarray(choices[name].weights(path)) for name, path in default_paths(network).items()}
-    return Architecture(arch.masks, weights)
+    return {name: jnp.asarray(choices[name].weights(path), jnp.float32) for name, path in paths.items()}
+
+
+def architecture_of(network: Network, arch: WorthParams, paths: Paths) -> Architecture:
+    """The masks of now with these paths."""
+    return Architecture(arch.masks, path_weights(network, paths))
 
 
 def decided_paths(network: Network, arch: WorthParams) -> dict[str, str]:

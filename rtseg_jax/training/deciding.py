@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from rtseg_jax.architecture import SKIP
@@ -16,8 +15,8 @@ from rtseg_jax.models import Architecture, SegmentationNetwork
 from rtseg_jax.models.normalization import normalize
 from rtseg_jax.search.decide import LatencyOf
 from rtseg_jax.search.path_choice import Change, Evidence, choose_paths, going_price
-from rtseg_jax.search.rounds import Rounds, decided_paths, default_paths
-from rtseg_jax.search.worth_params import WorthParams, initial_worth
+from rtseg_jax.search.rounds import Rounds, architecture_of, decided_paths, default_paths
+from rtseg_jax.search.worth_params import WorthParams
 from rtseg_jax.training.losses import LossSpec, segmentation_losses
 from rtseg_jax.training.run import Latency, Run
 from rtseg_jax.training.sharding import on_device, put_replicated, replicated, split
@@ -46,10 +45,6 @@ class Decider:
         """The main loss alone: heads that are thrown away must not say what a channel is worth."""
         return dataclasses.replace(self.run.spec.loss, gamma=0.0, lam=0.0)
 
-    def fresh(self) -> WorthParams:
-        """What the search begins with."""
-        return initial_worth(self.run.supernet)
-
     def most_probable(self, arch: WorthParams) -> Architecture:
         """The masks of now, and the most probable paths."""
         return self._architecture(arch, decided_paths(self.run.supernet, arch))
@@ -59,10 +54,9 @@ class Decider:
         number = step * self.rounds.number // self.run.spec.train.search_steps
         arch = self.rounds.learned(jax.device_get(state.arch))
         paths = decided_paths(self.run.supernet, arch) if number > 1 else self._paths(state, arch)
-        before = {group.name: int(np.asarray(arch.masks[group.name]).sum()) for group in self.rounds.groups(paths)}
         widths = self.rounds.widths(arch, paths, number)
         if number == 1:
-            self._explain("first", arch, paths, before)
+            self._explain("first", arch, paths, self.rounds.kept(arch, paths))
         if number == self.rounds.number:
             self._explain("last", arch, paths, widths)
         arch = self.rounds.decided(arch, paths, widths)
@@ -79,20 +73,15 @@ class Decider:
         plain = default_paths(self.run.supernet)
         if not plain:
             return plain
-        probe = Probe.start(self.run)
+        probe = Probe.start(self.run, self.loss)
         losses: dict[Any, np.ndarray] = {None: probe(state.variables, self._architecture(arch, plain))}
         choices = self.run.supernet.choices
         changes = [(block, path) for block in plain for path in choices[block].choices if path != plain[block]]
         for change in changes:
             losses[change] = probe(state.variables, self._architecture(arch, {**plain, change[0]: change[1]}))
-        narrow = self.rounds.decided(arch, plain, self.rounds.widths(arch, plain, 1))
-        price = going_price(
-            float(losses[None].mean()),
-            float(probe(state.variables, self._architecture(narrow, plain)).mean()),
-            self._cost(arch, plain),
-            self._cost(narrow, plain),
-        )
-        cost = self._cost(arch, plain)
+        narrow, cost = self.rounds.decided(arch, plain, self.rounds.widths(arch, plain, 1)), self._cost(arch, plain)
+        narrow_loss = probe(state.variables, self._architecture(narrow, plain))
+        price = going_price(float(losses[None].mean()), float(narrow_loss.mean()), cost, self._cost(narrow, plain))
         evidence = {
             (block, path): Evidence(losses[block, path] - losses[None], self._cost(arch, {**plain, block: path}) - cost)
             for block, path in changes
@@ -110,13 +99,10 @@ class Decider:
         return paths
 
     def _architecture(self, arch: WorthParams, paths: Mapping[str, str]) -> Architecture:
-        choices = self.run.supernet.choices
-        weights = {name: jnp.asarray(choices[name].weights(path)) for name, path in paths.items()}
-        return Architecture(arch.masks, weights)
+        return architecture_of(self.run.supernet, arch, paths)
 
     def _cost(self, arch: WorthParams, paths: Mapping[str, str]) -> float:
-        widths = {g.name: int(np.asarray(arch.masks[g.name]).sum()) for g in self.rounds.groups(paths)}
-        return self.latency_of(widths, paths)
+        return self.latency_of(self.rounds.kept(arch, paths), paths)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,11 +113,11 @@ class Probe:
     batches: tuple[Any, ...]
 
     @staticmethod
-    def start(run: Run) -> "Probe":
+    def start(run: Run, spec: LossSpec) -> "Probe":
         """Reads the pictures; they stay on the devices."""
         everywhere = replicated(run.mesh)
         loss = jax.jit(
-            _main_loss(run.model(run.supernet), dataclasses.replace(run.spec.loss, gamma=0.0, lam=0.0), run.augment),
+            _main_loss(run.model(run.supernet), spec, run.augment),
             in_shardings=(everywhere, everywhere, split(run.mesh)),
             out_shardings=everywhere,
         )

@@ -8,7 +8,7 @@ from jax.sharding import Mesh
 
 from rtseg_jax.architecture import Network, declare_spec
 from rtseg_jax.search.decide import landing_warnings
-from rtseg_jax.search.rounds import default_architecture
+from rtseg_jax.search.rounds import architecture_of, default_paths
 from rtseg_jax.search.uniform import uniform_spec, whole_spec
 from rtseg_jax.search.worth_params import initial_worth
 from rtseg_jax.training import loop
@@ -89,7 +89,8 @@ def fit(
     scorer = make_scorer(model, run.dataset, run.spec.data, run.spec.train, run.mesh)
     teacher_variables = run.load("pretrain", "pretrain_variables", run.supernet) if distilled else None
     arch = None if rule is None else initial_worth(network)
-    plain = None if arch is None else default_architecture(network, arch)  # a sampled supernet is scored by one path
+    # A sampled supernet is scored by one path.
+    plain = None if arch is None else architecture_of(network, arch, default_paths(network))
     state = initial_state(setup, variables, run.mesh, arch, run.momentum(phase, setup.optimizer, variables))
     state = train_phase(run, phase, setup, state, teacher_variables, lambda s: scorer(s.variables, plain).miou)
     save_tree(run.workdir.checkpoints(f"{phase}_variables"), state.variables)

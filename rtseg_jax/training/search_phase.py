@@ -16,6 +16,7 @@ from rtseg_jax.search import arch_params
 from rtseg_jax.search.arch_params import ArchParams
 from rtseg_jax.search.decide import Decision, decide
 from rtseg_jax.search.slicing import slice_like_params, slice_variables
+from rtseg_jax.search.worth_params import initial_worth
 from rtseg_jax.training.beta_control import BetaControl
 from rtseg_jax.training.checkpoints import save_tree
 from rtseg_jax.training.deciding import Decider
@@ -55,7 +56,7 @@ def worth_search(run: Run, latency: Latency, variables: Any) -> tuple[TrainState
         augment=run.augment,
     )
     momentum = run.momentum("search", setup.optimizer, variables)
-    state = initial_state(setup, variables, run.mesh, decider.fresh(), momentum)
+    state = initial_state(setup, variables, run.mesh, initial_worth(run.supernet), momentum)
     scorer = make_scorer(setup.model, run.dataset, run.spec.data, run.spec.train, run.mesh)
     state = train_phase(
         run,

@@ -1,12 +1,12 @@
 """Batches: resumption, processes, ragged ends, and what importing this room pulls in."""
 
 import dataclasses
-import itertools
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from batches import assert_same, take
 
 from rtseg_jax.data import DataSpec, evaluation_batches, training_batches
 from rtseg_jax.data.augmentation import apply
@@ -41,18 +41,6 @@ class Noise(Numbers):
 
 
 SOURCE = Noise([(13, 17)] * 5)
-
-
-def take(batches, count):
-    return list(itertools.islice(batches, count))
-
-
-def assert_same(left, right):
-    assert len(left) == len(right)
-    for a, b in zip(left, right, strict=True):
-        assert a.keys() == b.keys()
-        for name in a:
-            np.testing.assert_array_equal(a[name], b[name])
 
 
 def test_a_training_batch_has_the_crop_size_and_is_uint8():

@@ -2,7 +2,6 @@
 
 import dataclasses
 import gc
-import itertools
 import multiprocessing
 import os
 import pickle
@@ -13,6 +12,7 @@ import time
 
 import numpy as np
 import pytest
+from batches import assert_same, take
 
 from rtseg_jax.data import DataSpec, training_batches
 from rtseg_jax.data.caching import CachedSource, PreparedSource
@@ -37,18 +37,6 @@ class Pictures:
             os._exit(3)
         image = np.random.default_rng(index).integers(0, 256, (13, 17, 3), dtype=np.uint8)
         return {"image": image, "label": image[..., 0] % 11}
-
-
-def take(batches, count):
-    return list(itertools.islice(batches, count))
-
-
-def assert_same(left, right):
-    assert len(left) == len(right)
-    for a, b in zip(left, right, strict=True):
-        assert a.keys() == b.keys()
-        for name in a:
-            np.testing.assert_array_equal(a[name], b[name])
 
 
 def workers():
