@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import jax
 import numpy as np
@@ -61,7 +62,7 @@ class TFLiteFunction:
         signatures = self._interpreter.get_signature_list()
         details = self._interpreter.get_signature_runner().get_input_details() if signatures else {}
         unordered = self._interpreter.get_input_details()
-        self._inputs = list(details.values()) or sorted(unordered, key=lambda detail: detail["name"])
+        self._inputs = list(details.values()) or sorted(unordered, key=_position)
         (self._output,) = self._interpreter.get_output_details()
 
     @property
@@ -75,6 +76,11 @@ class TFLiteFunction:
             self._interpreter.set_tensor(detail["index"], np.asarray(value, detail["dtype"]))
         self._interpreter.invoke()
         return self._interpreter.get_tensor(self._output["index"])
+
+
+def _position(detail: dict[str, Any]) -> tuple[int, str]:
+    """By the number that the name ends with: the tenth input after the ninth."""
+    return len(detail["name"]), detail["name"]
 
 
 def compare(
