@@ -16,6 +16,7 @@ os.environ["XLA_FLAGS"] += " --xla_backend_optimization_level=0 --xla_llvm_disab
 
 import jax
 import pytest
+from absl import logging
 
 from rtseg_jax.files import cache_folder
 
@@ -43,6 +44,14 @@ def forget_compiled():
     """What one module compiled no other needs: a worker would keep gigabytes of it."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture(autouse=True)
+def same_verbosity():
+    """Commands, which some tests run in this process, choose what is logged from then on."""
+    before = logging.get_verbosity()
+    yield
+    logging.set_verbosity(before)
 
 
 @pytest.fixture
