@@ -9,6 +9,7 @@ source launch/environment.sh
 use_environment requirements-dev.txt
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-litert.txt
 launch/swiftshader.sh || echo "tests that need a GPU adapter will be skipped" >&2
+.venv/bin/python -m rtseg_jax.demo.litert_js || echo "the test of the page in a browser will be skipped" >&2
 .venv/bin/python -m ruff check
 .venv/bin/python -m ruff format --check
 .venv/bin/python -m mypy

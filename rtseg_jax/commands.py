@@ -63,6 +63,7 @@ ENTRIES = (
     Entry("judge and use a network", ("predict",), "rtseg_jax.predict"),
     Entry("ship it", ("convert",), "rtseg_jax.convert_tflite"),
     Entry("ship it", ("benchmark",), "rtseg_jax.benchmark_tflite"),
+    Entry("ship it", ("demo",), "rtseg_jax.demo.__main__"),
     Entry("know a device", ("measure",), "rtseg_jax.measure_latency"),
     Entry("know a device", ("survey",), "rtseg_jax.survey.__main__"),
 )

@@ -142,7 +142,7 @@ def _train() -> ml_collections.ConfigDict:
     train.clip_norm = 0.0  # largest global gradient norm; 0: no clipping
     train.accumulate = 1  # steps whose gradients are averaged into one update
     train.bfloat16 = False  # compute in bfloat16; parameters, statistics and losses stay float32
-    train.rematerialize = False  # less memory for more arithmetic, see docs/scaling.md
+    train.rematerialize = False  # blocks are computed again backward: less memory for more arithmetic
     train.recalibration_batches = (
         100  # where train.restarts: training batches to re-estimate batch-norm statistics after slicing (ours)
     )

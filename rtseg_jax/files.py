@@ -28,6 +28,13 @@ Place: TypeAlias = Path | epath.Path
 TEMPORARY = ".tmp"
 
 
+def cache_folder() -> Path:
+    """`RTSEG_JAX_CACHE`, or rtseg_jax in the user's cache folder."""
+    if chosen := os.environ.get("RTSEG_JAX_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rtseg_jax"
+
+
 def check_place(path: Path, flag: str) -> None:
     """Tries whether a file can be written, before hours are spent on what shall be in it; leaves nothing.
 

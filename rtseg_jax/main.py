@@ -66,7 +66,8 @@ def main(_: list[str], values: flags.FlagValues) -> None:
     workdir = place(values.workdir)
     if on_disk(workdir):
         check_folder(workdir, "--workdir")
-    jax.config.update("jax_num_cpu_devices", values.cpu_devices)
+    if values.cpu_devices > 1:
+        jax.config.update("jax_num_cpu_devices", values.cpu_devices)
     peers = Peers.of_environment(os.environ).replaced(values.coordinator, values.num_processes, values.process_id)
     if peers.named if values.distributed is None else values.distributed:
         join(peers, values.heartbeat_seconds)

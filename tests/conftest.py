@@ -15,7 +15,19 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_p
 os.environ["XLA_FLAGS"] += " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 import jax
+import jaxtyping
 import pytest
+from absl import logging
+
+from rtseg_jax.files import cache_folder
+
+PACKAGE = Path(__file__).parents[1] / "rtseg_jax"
+# Arguments are checked where arrays have shapes. Declarations have none, and are called a million times.
+SHAPED = [path for path in sorted(PACKAGE.rglob("*.py")) if "jaxtyping" in path.read_text()]
+jaxtyping.install_import_hook(
+    [".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in SHAPED], "beartype.beartype"
+)
+USER_CACHE = cache_folder()
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -28,11 +40,25 @@ def own_cache(tmp_path_factory):
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 
 
+@pytest.fixture(scope="session")
+def user_cache() -> Path:
+    """Where what launch/test.sh has fetched is kept."""
+    return USER_CACHE
+
+
 @pytest.fixture(autouse=True, scope="module")
 def forget_compiled():
     """What one module compiled no other needs: a worker would keep gigabytes of it."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture(autouse=True)
+def same_verbosity():
+    """Commands, which some tests run in this process, choose what is logged from then on."""
+    before = logging.get_verbosity()
+    yield
+    logging.set_verbosity(before)
 
 
 @pytest.fixture

@@ -86,6 +86,10 @@ WRONG = {
         (["gone.tflite"], "gone.tflite: no such file"),
         (["--device=pixel", "m.tflite"], "--device is 'pixel': it must be one of host_cpu"),
     ),
+    "demo": Wrong(
+        (["gone.tflite"], "gone.tflite: no such file"),
+        (["m.tflite", "--port=70000"], "--port is '70000': it must be a whole number, at least 0, at most 65535"),
+    ),
     "measure": Wrong(
         (["--adapt_from=gone", "--output=o"], "gone"),
         (["--width=wide", "--output=o"], "--width is 'wide': it must be a number"),

@@ -310,9 +310,10 @@ def test_a_package_without_swiftshader_leaves_nothing_behind(debian):
 def test_checks_run_in_order(checkout, debian):
     result = launch(checkout / "launch" / "test.sh", "-k", "name", **debian)
     assert result.returncode == 0, result.stderr
-    install, converter, *checks = asked(checkout)
+    install, converter, page, *checks = asked(checkout)
     assert install.endswith("-r requirements-dev.txt -c constraints.txt")
     assert converter.endswith("--no-deps -r requirements-litert.txt")
+    assert page == "-m rtseg_jax.demo.litert_js"
     assert checks == ["-m ruff check", "-m ruff format --check", "-m mypy", "-m pytest -n 2 --dist loadgroup -k name"]
 
 

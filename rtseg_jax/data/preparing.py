@@ -24,7 +24,7 @@ from rtseg_jax.data.dataset import DatasetInfo, DataSpec, Example, Size, Source,
 from rtseg_jax.data.findings import BadFile, Finding
 from rtseg_jax.data.registry import dataset_info, entry_of, open_split
 from rtseg_jax.errors import UserError
-from rtseg_jax.files import write_text, write_whole
+from rtseg_jax.files import remove_remains, write_text, write_whole
 
 SHARD = 256
 """Examples of a shard, of which an interruption loses one: about 1.5 GB of Cityscapes."""
@@ -76,6 +76,7 @@ def prepare(spec: DataSpec, out: Path, splits: Sequence[str] = (), size: Size | 
     digests = {split: _digest(spec, info, split, source, size) for split, (source, _) in opened.items()}
     with _writing(out):
         out.mkdir(parents=True, exist_ok=True)
+        remove_remains(out)  # of a command that was killed
     shards = {split: _shards(out, split, source) for split, (source, _) in opened.items()}
     _write_shards(out, opened, info, shards, digests, spec.bad, size)
     contents = {

@@ -2,21 +2,13 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from absl import logging
 
 from rtseg_jax import __version__
-from rtseg_jax.files import write_json
-
-
-def cache_folder() -> Path:
-    """`RTSEG_JAX_CACHE`, or rtseg_jax in the user's cache folder."""
-    if chosen := os.environ.get("RTSEG_JAX_CACHE"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rtseg_jax"
+from rtseg_jax.files import cache_folder, write_json
 
 
 def recall(kind: str, of: str) -> Any | None:

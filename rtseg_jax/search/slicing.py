@@ -18,6 +18,8 @@ Tree = Any
 def slice_variables(variables: Mapping[str, Tree], supernet: Network, network: Network, kept: Kept) -> dict[str, Tree]:
     """Variables of `network`, whose kept indicators in `supernet` are named by index.
 
+    Cut on the host: every slice has a shape of its own, for each of which a device would compile a program.
+
     Args:
       variables: `params` and `batch_stats` of the supernet.
       supernet: its declaration.
@@ -51,18 +53,18 @@ def slice_like_params(state: Tree, params: Tree, supernet: Network, network: Net
 def _cut(weight: Weight, leaf: Any, kept: Kept) -> Any:
     for axis, runs_over in enumerate(weight.axes):
         if not isinstance(runs_over, int):
-            leaf = jnp.take(jnp.asarray(leaf), _channels(runs_over, kept), axis)
+            leaf = np.take(np.asarray(leaf), _channels(runs_over, kept), axis)
     return leaf
 
 
-def _channels(groups: Groups, kept: Kept) -> Any:
+def _channels(groups: Groups, kept: Kept) -> np.ndarray:
     """Indices of the kept channels of groups side by side."""
     parts, offset = [], 0
     for group in groups:
         indices = np.asarray(kept.get(group.name, np.arange(group.size)))
         parts.append(offset + (indices[:, None] * group.unit + np.arange(group.unit)).reshape(-1))
         offset += group.channels
-    return jnp.asarray(np.concatenate(parts))
+    return np.concatenate(parts)
 
 
 def masks_of(network: Network, kept: Kept) -> dict[str, Any]:

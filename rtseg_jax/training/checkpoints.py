@@ -164,11 +164,9 @@ def _reason(error: BaseException) -> str:
 
 
 def save_tree(folder: Place, tree: Any, about: Mapping[str, Any] | None = None) -> None:
-    """Keeps a tree as the only checkpoint of a folder, in the place of an earlier one."""
-    checkpoints = Checkpoints(folder)
-    for step in checkpoints.steps():
-        checkpoints.delete(step)
-    checkpoints.save(0, tree, about)
+    """Keeps a tree as the only checkpoint of a folder; an earlier one goes once this one is whole."""
+    checkpoints = Checkpoints(folder, keep=1)
+    checkpoints.save(1 + max(checkpoints.steps(), default=-1), tree, about)
     checkpoints.close()
 
 

@@ -176,12 +176,12 @@ def _cut_out(run: Run, decision: Decision, state: TrainState) -> Results:
     model = run.model(network)
     scorer = make_scorer(model, run.dataset, run.spec.data, run.spec.train, run.placement)
     state = jax.device_get(run.placement.whole(state))  # cut on the host, by every process alike
-    variables = jax.device_get(slice_variables(state.variables, run.supernet, network, decision.kept))
+    variables: Any = slice_variables(state.variables, run.supernet, network, decision.kept)
     results: Results = {"sliced_miou": scorer(run.placement.put(variables)).miou}
     if run.spec.train.restarts:
         variables = recalibrated(run, model, variables)
         results["recalibrated_miou"] = scorer(variables).miou
-    momentum = jax.device_get(slice_like_params(state.opt_state, state.params, run.supernet, network, decision.kept))
+    momentum = slice_like_params(state.opt_state, state.params, run.supernet, network, decision.kept)
     origin = run.workdir.provenance()
     save_tree(run.workdir.checkpoints("searched_variables"), variables, {"provenance": origin})
     save_tree(run.workdir.checkpoints("search_momentum"), momentum, {"provenance": origin})

@@ -14,10 +14,10 @@ from rtseg_jax.data.checking import bad_examples, findings
 from rtseg_jax.data.decoding import decode_image, decode_label
 from rtseg_jax.data.pair_source import PairSource
 from rtseg_jax.data.pairing import Pair
-from rtseg_jax.data.remembering import cache_folder
 from rtseg_jax.data.storage import Folder
 from rtseg_jax.data.subset import Joined
 from rtseg_jax.errors import UserError
+from rtseg_jax.files import cache_folder
 
 FILE = "some/file.png"
 GRADIENT = np.arange(48, dtype=np.uint8).reshape(4, 4, 3) * 5

@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -198,9 +199,11 @@ def test_what_a_killed_command_left_is_written_again(root, out):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
-def test_a_full_disk_leaves_nothing_that_looks_complete(root, out, capsys):
+def test_a_full_disk_leaves_nothing_that_looks_complete(root, out, capsys, monkeypatch):
     out.mkdir()
-    (out / ".train-00001-of-00003.arrayrecord.tmp").symlink_to("/dev/full")
+    monkeypatch.setattr("rtseg_jax.files.uuid.uuid4", lambda: uuid.UUID(int=0))
+    monkeypatch.setattr("rtseg_jax.data.preparing.remove_remains", lambda folder: None)
+    (out / f".train-00001-of-00003.arrayrecord.{12 * '0'}.tmp").symlink_to("/dev/full")
     assert command("--dataset=cityscapes", f"--source={root}", f"--output={out}") == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert line.startswith(f"error: {out} cannot be written (")

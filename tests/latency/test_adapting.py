@@ -18,6 +18,7 @@ from rtseg_jax.latency.sampling import living, sample_unseen_networks
 
 NEW = {**CARD, "device": "another formula"}
 GAINS = {"conv": 0.5, "head": 0.7, "mhsa": 1.6}  # of the new device; of every other type 0.9
+SUPERNET = declare(SPEC)
 OVERHEAD = 0.002  # milliseconds per operator of the exported graph
 
 
@@ -30,8 +31,7 @@ def new_ms(blocks: tuple[Block, ...]) -> float:
     """The old device's predictions under the new one's gains, with an overhead."""
     total = 0.0
     for block in blocks:
-        alone = dataclasses.replace(declare(SPEC), blocks=(block,))
-        old = float(network_latency(alone, SIZE, plain(base()))({}, {}))
+        old = float(network_latency(_alone(block), SIZE, plain(base()))({}, {}))
         total += GAINS.get(block.kind, 0.9) * old + OVERHEAD * operators(block)
     return total
 
@@ -44,7 +44,7 @@ def plain(model: LatencyModel) -> LatencyModel:
 def operators(block: Block) -> float:
     """As `latency.features.operators` counts them, read off the model: the third column of a network of one block."""
     counting = dataclasses.replace(base(), arrays={**base().arrays, "network": jnp.asarray([0.0, 0.0, 1.0])})
-    return float(network_latency(dataclasses.replace(declare(SPEC), blocks=(block,)), SIZE, counting)({}, {}))
+    return float(network_latency(_alone(block), SIZE, counting)({}, {}))
 
 
 @functools.cache
@@ -84,7 +84,7 @@ def test_the_same_device_is_left_as_it_was():
 
 def test_types_that_were_not_measured_follow_the_others():
     """Networks without attention, all of them twice as slow: attention is taken to be twice as slow as well."""
-    supernet = declare(SPEC)
+    supernet = SUPERNET
     widths = {group.name: group.size for group in supernet.searched_groups}
     lir = ArchSpec(SPEC, widths, {mixed.name: "lir" for mixed in supernet.mixed_blocks})
     skip = dataclasses.replace(lir, paths=dict.fromkeys(lir.paths, "skip"))
@@ -99,11 +99,11 @@ def new_plain(blocks: tuple[Block, ...]) -> float:
 
 
 def _alone(block: Block) -> Network:
-    return dataclasses.replace(declare(SPEC), blocks=(block,))
+    return dataclasses.replace(SUPERNET, blocks=(block,))
 
 
 def test_adapted_predictions_never_fall_when_a_width_grows():
-    model, supernet = adapt(base(), few(), NEW).model, declare(SPEC)
+    model, supernet = adapt(base(), few(), NEW).model, SUPERNET
     latency = jax.jit(jax.vmap(lambda kept: network_latency(supernet, SIZE, model)(kept, {})))
     half = {group.name: np.full(16, group.snap(group.size // 2), np.float32) for group in supernet.searched_groups}
     for group in supernet.searched_groups:

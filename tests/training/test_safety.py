@@ -145,6 +145,14 @@ def test_a_tree_takes_the_place_of_an_earlier_one(tmp_path):
     save_tree(tmp_path / "best_variables", noise(1))
     save_tree(tmp_path / "best_variables", noise(2))
     np.testing.assert_array_equal(load_newest(tmp_path / "best_variables", noise(0))["kernel"], noise(2)["kernel"])
+    assert len([path for path in (tmp_path / "best_variables").iterdir() if path.is_dir()]) == 1
+
+
+def test_in_a_bucket_too_a_tree_takes_the_place_of_an_earlier_one(bucket):
+    folder = Workdir("gs://bucket/run").checkpoints("best_variables")
+    save_tree(folder, noise(1))
+    save_tree(folder, noise(2))
+    np.testing.assert_array_equal(load_newest(folder, noise(0))["kernel"], noise(2)["kernel"])
 
 
 def test_a_bucket_holds_checkpoints_and_files(bucket):

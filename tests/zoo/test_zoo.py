@@ -147,21 +147,16 @@ def test_a_handful_uses_every_operator():
 def test_forward_is_that_of_numpy(name):
     network = declare(network_class(name)(5))
     variables = random_variables(network)
-    images = np.random.default_rng(1).standard_normal((1, *UNEVEN, 3)).astype(np.float32)
+    size = (64, 96) if name == "hyperseg_s" else UNEVEN  # it cuts maps into cells
+    images = np.random.default_rng(1).standard_normal((1, *size, 3)).astype(np.float32)
     run = jax.jit(SegmentationNetwork(network).apply, compiler_options=QUICK)
     found = np.asarray(run(variables, images)["logits"])
     expected, _ = numpy_network.run(network, variables, images)
     assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
 
 
-def smallest_of_each_page():
-    """Networks of one page are the same blocks in other numbers."""
-    falling = sorted(set(TABLE) - {"rtseg"}, key=lambda name: -TABLE[name][0])
-    return sorted({network_class(name).__module__: name for name in falling}.values())
-
-
-@pytest.mark.parametrize("name", smallest_of_each_page())
-def test_a_training_step_of_every_page_fits_its_state(name):
+@pytest.mark.parametrize("name", HANDFUL)
+def test_a_training_step_fits_its_state(name):
     """Traced, not compiled: a step maps a state to one of the same shapes."""
     model = SegmentationNetwork(declare(network_class(name)(5)))
     variables = variable_shapes(model)
