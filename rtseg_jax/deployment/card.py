@@ -1,6 +1,7 @@
 """The parity card: what an exported file is, and how far it is the network that was trained."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from rtseg_jax.export.formats import TFLITE
@@ -41,6 +42,7 @@ class Card:
       most_lost: points of mIoU that the file may lose.
       require_gpu: whether an untested GPU is a failure.
       form: one of `formats.FORMATS`.
+      scores: everything that was scored of the file, see `Scores.as_json`; None where nothing was.
     """
 
     file: str
@@ -61,6 +63,7 @@ class Card:
     most_lost: float
     require_gpu: bool
     form: str = TFLITE
+    scores: Mapping[str, Any] | None = None
 
     @property
     def lost(self) -> float | None:

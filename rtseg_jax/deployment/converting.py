@@ -120,7 +120,7 @@ def examine(
     """Everything that the card says of a file."""
     file = TFLiteFunction(model, THREADS)
     verdict, on_gpu = examination.on_gpu(model) or (None, None)
-    timing = HostCpu().measure(model)
+    timing, scores = HostCpu().measure(model), examination.scores(file)
     return Card(
         file=name,
         size=len(model),
@@ -133,18 +133,20 @@ def examine(
         cpu=examination.on_cpu(file),
         gpu=on_gpu,
         pictures=len(examination.scored_source or ()),
-        miou=examination.miou(file),
+        miou=scores and scores.miou,
         jax_miou=examination.jax_miou,
         latency_ms=timing.ms,
         noise=timing.noise,
         most_lost=most_lost,
         require_gpu=require_gpu,
+        scores=scores and scores.as_json(),
     )
 
 
 def examine_export(form: str, path: Path, examination: Examination, name: str, most_lost: float) -> Card:
     """Everything that the card says of an export that is no TFLite file."""
     exported = formats.read_export(form, path)
+    scores = examination.scores(exported)
     return Card(
         file=name,
         size=formats.bytes_of(path),
@@ -157,13 +159,14 @@ def examine_export(form: str, path: Path, examination: Examination, name: str, m
         cpu=examination.on_cpu(exported),
         gpu=None,
         pictures=len(examination.scored_source or ()),
-        miou=examination.miou(exported),
+        miou=scores and scores.miou,
         jax_miou=examination.jax_miou,
         latency_ms=None,
         noise=None,
         most_lost=most_lost,
         require_gpu=False,
         form=form,
+        scores=scores and scores.as_json(),
     )
 
 

@@ -7,8 +7,16 @@ from rtseg_jax.errors import UserError
 HEADS = ("logits", "lowres_logits", "class_map")
 INPUTS = ("float", "uint8")
 QUANTIZATIONS = ("none", "fp16", "dynamic", "int8")
+FLOAT32 = "float32"
+PRECISIONS = (FLOAT32, *QUANTIZATIONS[1:])
+"""The same of sweeps and runs, where float32 has a name; see `quantization`."""
 JAX2TF, LITERT = CONVERTERS = ("jax2tf", "litert")
 CHOICES = {"head": HEADS, "input": INPUTS, "quantize": QUANTIZATIONS, "converter": CONVERTERS}
+
+
+def quantization(precision: str) -> str:
+    """The entry of `QUANTIZATIONS` of one of `PRECISIONS`."""
+    return "none" if precision == FLOAT32 else precision
 
 
 @dataclasses.dataclass(frozen=True)

@@ -226,6 +226,11 @@ class Run:
         measured, wanted = tuple(model.card["image_size"]), self.spec.latency.image_size
         if measured != wanted:
             raise UserError(f"{path} was measured at {measured}, the network input is {wanted}; measure at that size")
+        if model.precision != (precision := self.spec.latency.precision):
+            raise UserError(
+                f"{path} was measured on {model.precision} files, config.latency.precision is {precision}; measure "
+                f"with --precision={precision}"
+            )
         check_network(model.card, self.spec.network, str(path))
         return model
 

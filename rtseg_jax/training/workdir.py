@@ -93,6 +93,10 @@ class Workdir:
         """The exported network."""
         return self.root / "model.tflite"
 
+    def exported(self, network: str) -> Place:
+        """The file that stands for a trained network in the table of a run that ships no float32."""
+        return self.root / "exported" / f"{network}.tflite"
+
     def checkpoints(self, phase: str) -> Place:
         """Orbax checkpoints of a phase."""
         return self.root / "checkpoints" / phase

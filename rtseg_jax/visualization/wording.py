@@ -48,6 +48,15 @@ DEVICES = {
     "analytic": "modelled device",
     "adreno660": "Adreno 660, modelled",
 }
+PRECISIONS = {
+    "fp16": "fp16: weights of 16 bits, computed in float32",
+    "dynamic": "dynamic: weights of 8 bits, feature maps in float32",
+    "int8": "int8: weights and feature maps of 8 bits",
+}
+PRECISIONS = {
+    name: f"{text}; scores and latencies of trained networks are those of such files"
+    for name, text in PRECISIONS.items()
+}
 PARTS = {
     "detail": "Detail branch",
     "stem": "Stem",
