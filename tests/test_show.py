@@ -10,13 +10,13 @@ import pytest
 from rich.console import Console
 
 from rtseg_jax import show as module
-from rtseg_jax.architecture import ArchSpec
+from rtseg_jax.architecture import ArchSpec, declare
 from rtseg_jax.errors import UserError
 from rtseg_jax.show import read_run, show
 from rtseg_jax.training.checkpoint_files import kept_checkpoints, weights_provenance
 from rtseg_jax.training.workdir import config_digest, differing_values, is_free
 from rtseg_jax.visualization.sparkline import sparkline
-from rtseg_jax.zoo import BiSeNetV2
+from rtseg_jax.zoo import BiSeNetV2, RTSeg
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 ORIGIN = {"commit": f"{COMMIT}-dirty", "versions": {"rtseg_jax": "0.1.0", "jax": "0.9.2"}, "config": "ab12ab12ab12"}
@@ -164,6 +164,23 @@ def test_differences_to_another_run(run, tmp_path):
     assert cells(shown, "data.data_dir") == ["'/a'", "'/b'", "free"]
     assert cells(shown, "searched", "Here: run") == ["52.3", "50.0", "2.72", "3.00"]
     assert "The configs are the same." in text(run, run)
+
+
+def test_what_two_searches_decided(run, tmp_path):
+    other = write_run(tmp_path / "other")
+    spec = RTSeg(3, width=0.25, segment_blocks=(0, 0, 2), head_width=8)  # stage of 32 at 1/32: four heads
+    full = {group.name: group.size for group in declare(spec).searched_groups}
+    names = ("stage32_1", "stage32_2")
+    ArchSpec(spec, full, dict.fromkeys(names, "mhsa")).save(run / "searched.json")
+    fewer = full | {"stage32_2_mhsa.heads": 3, "head.conv": 40}
+    ArchSpec(spec, fewer, {"stage32_1": "lir", "stage32_2": "mhsa"}).save(other / "searched.json")
+    shown = text(run, other)
+    assert cells(shown, "Stage 1/32, block 1", "Paths searched") == ["MHSA", "LIR"]
+    assert cells(shown, "Stage 1/32, block 2", "Paths searched") == ["MHSA", "MHSA"]
+    assert cells(shown, "Head", "Channels searched") == ["256", "256", "40", "256"]
+    kept, total, kept_there, total_there = cells(shown, "Stage 1/32", "Channels searched")
+    assert kept == total == total_there
+    assert int(kept_there) == int(total) - 8  # a head has 8 channels
 
 
 def test_the_digest_is_of_the_fields_that_make_the_run():

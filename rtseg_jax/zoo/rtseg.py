@@ -14,7 +14,6 @@ from rtseg_jax.architecture.operators import ActivationName
 from rtseg_jax.errors import UserError
 from rtseg_jax.zoo.bisenetv2 import STAGE_STRIDES, DualBranch
 
-
 MLP_ACTIVATIONS: tuple[ActivationName, ...] = ("gelu", "hard_swish", "relu")
 """ViT's, and what is cheaper in integers; relu costs nothing there, see docs/latency.md."""
 
