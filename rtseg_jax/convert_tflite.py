@@ -45,7 +45,7 @@ def define_flags(values: flags.FlagValues) -> None:
     choice("converter", JAX2TF, CONVERTERS, "Who writes a TFLite file; litert: without TensorFlow, float32 only.")
     text("data_dir", None, "DIR: the run's pictures, where they lie elsewhere now.")
     number("pictures", -1, "Validation pictures to score; -1: all, 0: none, and no data needed.", lower_bound=-1)
-    number("calibration", 100, "Training pictures to calibrate int8 on.", lower_bound=1)
+    number("calibration", 100, "Training pictures to calibrate integers on.", lower_bound=1)
     lost = ", ".join(f"{points:g} for {numbers}" for numbers, points in MOST_LOST.items())
     flags.DEFINE_float(
         "most_lost", None, f"Points of mIoU that may be lost; default: {lost}.", lower_bound=0, flag_values=values
@@ -76,7 +76,7 @@ def _convert(workdir: Workdir, output: Place, values: flags.FlagValues) -> Card:
 
     size = _size(trained, values.size)
     spec = ExportSpec(size, values.head, values.input, values.batch, values.quantize, values.converter)
-    needs_data = values.pictures != 0 or spec.quantize == "int8"
+    needs_data = values.pictures != 0 or spec.integers
     dataset = _dataset(trained, values.data_dir) if needs_data else None
     scored = None if values.pictures < 0 else values.pictures
     examination = Examination(trained, dataset, spec, scored)

@@ -8,9 +8,9 @@ from rtseg_jax.export.formats import TFLITE
 from rtseg_jax.export.gpu import Verdict
 from rtseg_jax.export.operators import Contents
 from rtseg_jax.export.parity import Parity
-from rtseg_jax.export.spec import ExportSpec
+from rtseg_jax.export.spec import INTEGERS, ExportSpec
 
-MOST_LOST = {"none": 0.05, "fp16": 0.1, "dynamic": 1.0, "int8": 1.0}
+MOST_LOST = {"none": 0.05, "fp16": 0.1, "dynamic": 1.0} | dict.fromkeys(INTEGERS, 1.0)
 """Points of mIoU that a file may lose, by its numbers."""
 
 UNTESTED = "untested"

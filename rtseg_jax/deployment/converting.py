@@ -44,7 +44,7 @@ def convert_trained(
     """
     trained, spec = examination.trained, examination.spec
     float_layers: Sequence[LayerError] = ()
-    if spec.quantize == "int8":
+    if spec.integers:
         pictures = _calibration_pictures(examination, calibration)
         calibrated = Calibrated(trained.network, trained.variables, spec, NORMALIZATION, pictures)
         model, float_layers = lower_until(
@@ -133,13 +133,13 @@ def examine(
         cpu=examination.on_cpu(file),
         gpu=on_gpu,
         pictures=len(examination.scored_source or ()),
-        miou=scores and scores.miou,
+        miou=None if scores is None else scores.miou,
         jax_miou=examination.jax_miou,
         latency_ms=timing.ms,
         noise=timing.noise,
         most_lost=most_lost,
         require_gpu=require_gpu,
-        scores=scores and scores.as_json(),
+        scores=None if scores is None else scores.as_json(),
     )
 
 
@@ -159,21 +159,21 @@ def examine_export(form: str, path: Path, examination: Examination, name: str, m
         cpu=examination.on_cpu(exported),
         gpu=None,
         pictures=len(examination.scored_source or ()),
-        miou=scores and scores.miou,
+        miou=None if scores is None else scores.miou,
         jax_miou=examination.jax_miou,
         latency_ms=None,
         noise=None,
         most_lost=most_lost,
         require_gpu=False,
         form=form,
-        scores=scores and scores.as_json(),
+        scores=None if scores is None else scores.as_json(),
     )
 
 
 def _calibration_pictures(examination: Examination, number: int) -> UInt8[np.ndarray, "n h w 3"]:
     dataset, spec = examination.dataset, examination.spec
     if dataset is None:
-        raise UserError("--quantize=int8 needs training pictures to calibrate on, and there is no data set")
+        raise UserError(f"--quantize={spec.quantize} needs training pictures to calibrate on, and there is no data set")
     data = dataclasses.replace(examination.trained.spec.data, eval_size=spec.size)
     source = Subset(dataset.train, spread(dataset.train, number))
     return np.concatenate([batch["image"] for batch in evaluation_batches(source, data, 1, num_threads=0)])

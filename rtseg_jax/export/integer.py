@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 from rtseg_jax.architecture import Block, Network
 from rtseg_jax.errors import UserError
 from rtseg_jax.export.heads import Normalization, Variables, network_function
-from rtseg_jax.export.spec import ExportSpec
+from rtseg_jax.export.spec import FLOAT_ATTENTION, INT8, ExportSpec
 from rtseg_jax.export.tflite import Shape, block_function, block_input_shapes, converter_of, versions_that_meet
 from rtseg_jax.quiet import import_tensorflow, start_up_lines_left_out
 
@@ -22,16 +22,21 @@ FEWEST_PICTURES = 16
 MEASURED_PICTURES = 4  # that the errors of layers are averaged over
 
 
-def convert_random_block(block: Block, image_size: tuple[int, int]) -> bytes:
+FLOAT_OPERATORS = {INT8: (), FLOAT_ATTENTION: ("BATCH_MATMUL", "SOFTMAX")}
+"""What stays in float32 wherever it occurs: runtimes on CPUs have no fast 8-bit form of products of feature maps."""
+
+
+def convert_random_block(block: Block, image_size: tuple[int, int], quantize: str = INT8) -> bytes:
     """A block with random weights, whose inputs and output are 8-bit integers as they are inside of a network.
 
-    It is calibrated on one random input: the ranges do not matter to its time.
+    It is calibrated on one random input: the ranges do not matter to its time. `quantize` is one of `spec.INTEGERS`.
     """
     shapes = block_input_shapes(block, image_size)
     generator = np.random.default_rng(0)
     inputs = [generator.standard_normal(shape, np.float32) for shape in shapes]
     try:
-        return convert_integers(block_function(block, image_size), shapes, [inputs], integer_borders=True)
+        function = block_function(block, image_size)
+        return convert_integers(function, shapes, [inputs], quantize=quantize, integer_borders=True)
     except UserError as error:
         raise UserError(f"block {block.name}: {error}") from error
 
@@ -43,7 +48,7 @@ def convert_random_network(
     picture = np.random.default_rng(0).integers(0, 256, (1, *spec.size, 3)).astype(np.uint8)
     function = network_function(network, variables, normalization, spec.head)
     inputs = _Inputs(picture, spec.batch, _dtype(spec))
-    return convert_integers(function, [(spec.batch, *spec.size, 3)], inputs, _dtype(spec))
+    return convert_integers(function, [(spec.batch, *spec.size, 3)], inputs, _dtype(spec), quantize=spec.quantize)
 
 
 def convert_integers(
@@ -52,23 +57,27 @@ def convert_integers(
     inputs: Iterable[list[np.ndarray]],
     dtype: str = "float32",
     *,
+    quantize: str = INT8,
     integer_borders: bool = False,
 ) -> bytes:
-    """A TFLite model of a JAX function in 8-bit integers; what has no integer operator stays in float.
+    """A TFLite model of a JAX function in 8-bit integers; what has no integer operator stays in float32.
 
     Args:
       function: of arrays, to one array.
       input_shapes: of each.
       inputs: of the function, on which ranges of values are measured.
       dtype: of all inputs.
+      quantize: one of `spec.INTEGERS`.
       integer_borders: whether inputs and output are integers too; otherwise they are converted inside of the file.
     """
+    tf = import_tensorflow()
+    from tensorflow.lite.python import convert
+
+    borders = {"input_data_type": tf.int8, "output_data_type": tf.int8} if integer_borders else {}
     with versions_that_meet(), start_up_lines_left_out():
         converter = _integer_converter(function, input_shapes, inputs, dtype)
-        if integer_borders:
-            tf = import_tensorflow()
-            converter.inference_input_type = converter.inference_output_type = tf.int8
-        return converter.convert()
+        converter._experimental_calibrate_only = True  # as its QuantizationDebugger does, which knows no borders
+        return convert.mlir_quantize(converter.convert(), denylisted_ops=list(FLOAT_OPERATORS[quantize]), **borders)
 
 
 def _integer_converter(
@@ -112,16 +121,18 @@ class Calibrated:
 
         if len(pictures) < FEWEST_PICTURES:
             raise UserError(
-                f"--quantize=int8 was given {len(pictures)} training pictures to calibrate on; it needs at least "
-                f"{FEWEST_PICTURES}"
+                f"--quantize={spec.quantize} was given {len(pictures)} training pictures to calibrate on; it needs at "
+                f"least {FEWEST_PICTURES}"
             )
         function = network_function(network, variables, normalization, spec.head)
         dtype, shapes = _dtype(spec), [(spec.batch, *spec.size, 3)]
         converter = _integer_converter(function, shapes, _Inputs(pictures, spec.batch, dtype), dtype)
-        self._head = spec.head
+        self._head, self._float = spec.head, list(FLOAT_OPERATORS[spec.quantize])
+        options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=self._float)
         with versions_that_meet(), start_up_lines_left_out():
             self._debugger = tf.lite.experimental.QuantizationDebugger(
                 converter=converter,
+                debug_options=options,
                 debug_dataset=lambda: iter(_Inputs(pictures[:MEASURED_PICTURES], spec.batch, dtype)),
             )
 
@@ -145,7 +156,8 @@ class Calibrated:
         """The file; operators whose outputs are named stay in float32, as does the choice of a class."""
         tf = import_tensorflow()
 
-        options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=[*float_layers, *self._ending()])
+        nodes = [*float_layers, *self._ending()]
+        options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=self._float, denylisted_nodes=nodes)
         with start_up_lines_left_out():
             self._debugger.options = options  # converts as well
             return self._debugger.get_nondebug_quantized_model()

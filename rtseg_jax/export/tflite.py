@@ -17,7 +17,7 @@ from rtseg_jax.architecture import Block, Network
 from rtseg_jax.errors import UserError
 from rtseg_jax.export import litert
 from rtseg_jax.export.heads import Normalization, Variables, network_function
-from rtseg_jax.export.spec import JAX2TF, LITERT, ExportSpec
+from rtseg_jax.export.spec import INTEGERS, JAX2TF, LITERT, ExportSpec
 from rtseg_jax.models.network import BlockModule, SegmentationNetwork
 from rtseg_jax.quiet import import_tensorflow, start_up_lines_left_out
 
@@ -42,9 +42,9 @@ def convert(
       input_shapes: of each.
       dtype: of all of them.
       converter: one of `spec.CONVERTERS`; LiteRT's own writes float32 only.
-      quantize: one of `spec.QUANTIZATIONS` but int8, which is calibrated, see `integer`.
+      quantize: one of `spec.QUANTIZATIONS` but `spec.INTEGERS`, which are calibrated, see `integer`.
     """
-    if quantize == "int8" or (converter == LITERT and quantize != "none"):
+    if quantize in INTEGERS or (converter == LITERT and quantize != "none"):
         raise ValueError(f"{converter} writes no {quantize} here")
     if converter == LITERT:
         return litert.convert(function, input_shapes, dtype)

@@ -86,14 +86,13 @@ class FileBackend:
         logging.set_verbosity(logging.ERROR)  # the converter greets at every model
         declared, image_size = subject.declare(), subject.image_size
         spec = ExportSpec(image_size, quantize=quantization(self.precision), converter=self.converter)
-        integers = spec.quantize == "int8"
         if isinstance(declared, Block):
-            if integers:
-                return integer.convert_random_block(declared, image_size)
+            if spec.integers:
+                return integer.convert_random_block(declared, image_size, spec.quantize)
             return tflite.convert_block(declared, image_size, converter=spec.converter, quantize=spec.quantize)
         variables = tflite.random_variables(declared, image_size)
         normalization = None if self.precision == FLOAT32 else (IMAGE_MEAN, IMAGE_STD)
-        write = integer.convert_random_network if integers else tflite.convert_network
+        write = integer.convert_random_network if spec.integers else tflite.convert_network
         return write(declared, variables, spec, normalization)
 
     def numbers(self, floats: str) -> str:

@@ -134,9 +134,11 @@ def measure_networks(networks: Sequence[ArchSpec | bytes], spec: LatencySpec, re
     """Whole networks, all of them in turns: architectures with random weights, or files as they are."""
     backend, models = backend_of(spec), []
     for number, network in enumerate(networks):
-        built = isinstance(network, bytes)
-        report(number, len(networks), "taking a file" if built else f"building {network.digest}")
-        models.append(network if built else backend.build(Subject(network, spec.image_size)))
+        if isinstance(network, bytes):
+            models.append(network)
+            continue
+        report(number, len(networks), f"building {network.digest}")
+        models.append(backend.build(Subject(network, spec.image_size)))
     report(len(networks), len(networks), "measuring")
     return in_turns(backend, models)
 

@@ -52,6 +52,7 @@ PRECISIONS = {
     "fp16": "fp16: weights of 16 bits, computed in float32",
     "dynamic": "dynamic: weights of 8 bits, feature maps in float32",
     "int8": "int8: weights and feature maps of 8 bits",
+    "int8_float_attention": "int8 with the products and the softmax of attention in float32",
 }
 PRECISIONS = {
     name: f"{text}; scores and latencies of trained networks are those of such files"

@@ -21,7 +21,7 @@ from rtseg_jax.architecture import ArchSpec, declare, declare_spec
 from rtseg_jax.export import integer, operators, parity, tflite
 from rtseg_jax.export.heads import network_function
 from rtseg_jax.export.interpreter import load_interpreter
-from rtseg_jax.export.spec import LITERT, ExportSpec
+from rtseg_jax.export.spec import FLOAT_ATTENTION, INTEGERS, LITERT, ExportSpec
 from rtseg_jax.latency.sampling import living
 from rtseg_jax.models.network import BlockModule
 from rtseg_jax.zoo import BiSeNetV2, RTSeg
@@ -111,14 +111,18 @@ def check_operators() -> dict:
 
 def check_numbers() -> dict:
     """A block and a network in the numbers of sweeps and of exports."""
-    block, network, size = blocks()["lir"], declare_spec(searched()), SIZES[1]
+    # Of kernels with fewer than 1024 numbers `dynamic` keeps the floats.
+    wide = declare(RTSeg(num_classes=3, width=1.0, block="lir", segment_blocks=(1, 0, 0)))
+    block = next(block for block in wide.plain_blocks if block.kind == "lir")
+    network, size = declare_spec(searched()), SIZES[1]
     files = {q: tflite.convert_block(block, size, quantize=q) for q in ("none", "fp16", "dynamic")}
     files["int8"] = integer.convert_random_block(block, size)
     # Calibrated on the same input, once with integers at its borders and once with numbers that it converts itself.
     (shape,) = tflite.block_input_shapes(block, size)
     noise = np.random.default_rng(0).standard_normal(shape, np.float32)
     around = integer.convert_integers(tflite.block_function(block, size), [shape], [[noise]])
-    spec = ExportSpec(size, quantize="int8")
+    attention = {q: integer.convert_random_block(blocks()["mhsa"], size, q) for q in INTEGERS}
+    spec = ExportSpec(size, quantize=FLOAT_ATTENTION)
     variables = tflite.random_variables(network, size)
     of_sweeps = integer.convert_random_network(network, variables, spec, (MEAN, STD))
     picture = np.random.default_rng(0).integers(0, 256, (1, *size, 3)).astype(np.uint8)
@@ -129,6 +133,7 @@ def check_numbers() -> dict:
         "borders": {name: border_types(model) for name, model in files.items()},
         "operators": {name: operators.inspect(model).operators for name, model in files.items()},
         "apart": steps_apart(files["int8"], around, noise),
+        "attention": {q: output_types(model, ("BATCH_MATMUL", "SOFTMAX", "CONV_2D")) for q, model in attention.items()},
         "network_alike": of_sweeps == shipped,
     }
 
@@ -140,6 +145,20 @@ def weight_types(model: bytes) -> dict:
     tensors = file.subgraphs[0].tensors
     held = [tensor for tensor in tensors if file.buffers[tensor.buffer].data is not None and len(tensor.shape) == 4]
     return dict(collections.Counter(names[tensor.type] for tensor in held))
+
+
+def output_types(model: bytes, wanted: tuple[str, ...]) -> dict:
+    """Types of the outputs of these operators."""
+    file = schema.ModelT.InitFromPackedBuf(model, 0)
+    operator_names, type_names = (
+        {number: name for name, number in vars(part).items()} for part in (schema.BuiltinOperator, schema.TensorType)
+    )
+    graph, codes = file.subgraphs[0], operators.operator_codes(file)
+    found: dict = {name: set() for name in wanted}
+    for op in graph.operators:
+        if (name := operator_names[codes[op.opcodeIndex]]) in found:
+            found[name].add(type_names[graph.tensors[op.outputs[0]].type])
+    return {name: sorted(types) for name, types in found.items()}
 
 
 def border_types(model: bytes) -> list:

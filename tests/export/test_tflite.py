@@ -109,6 +109,13 @@ def test_blocks_of_integers_pay_for_no_conversion_at_their_borders(found: dict):
     assert found["numbers"]["apart"] == 0.0
 
 
+def test_products_of_attention_stay_in_floats_by_choice(found: dict):
+    assert found["numbers"]["attention"] == {
+        "int8": {"BATCH_MATMUL": ["INT8"], "SOFTMAX": ["INT8"], "CONV_2D": ["INT8"]},
+        "int8_float_attention": {"BATCH_MATMUL": ["FLOAT32"], "SOFTMAX": ["FLOAT32"], "CONV_2D": ["INT8"]},
+    }
+
+
 def test_networks_of_integer_sweeps_are_those_that_are_exported(found: dict):
     assert found["numbers"]["network_alike"]
 

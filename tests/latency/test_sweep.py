@@ -88,7 +88,7 @@ def test_impossible_settings_are_refused(fields: dict):
 
 def test_numbers_that_no_file_of_the_device_can_have_are_refused():
     with pytest.raises(
-        UserError, match=r"latency\.precision is 'int4': it must be one of float32, fp16, dynamic, int8"
+        UserError, match=r"latency\.precision is 'int4': it must be one of float32, fp16, dynamic, int8, "
     ):
         LatencySpec(precision="int4")
     with pytest.raises(UserError, match="the converter litert writes float32 only"):
@@ -112,6 +112,7 @@ def test_cards_tell_the_numbers_of_the_files():
         "fp16": "fp16 files; floats: float32",
         "dynamic": "dynamic files; floats: float32",
         "int8": "int8 files; floats: float32",
+        "int8_float_attention": "int8_float_attention files; floats: float32",
     }
     assert [card["files"] for card in cards.values()] == list(PRECISIONS)
     models = [LatencyModel({}, (), card, {}) for card in (*cards.values(), CARD)]  # the last is one of before
