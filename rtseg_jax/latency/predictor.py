@@ -134,9 +134,9 @@ def check_network(card: Mapping[str, Any], spec: NetworkSpec, where: str) -> Non
         raise UserError(f"{where} does not say on which supernet it was measured; measure again")
     if measured["name"] != wanted["name"]:
         raise UserError(f"{where} was measured on {measured['name']}, the network is {wanted['name']}; measure again")
-    defaults = {field.name: field.default for field in dataclasses.fields(spec)}  # of fields that came later
-    for name, value in json.loads(json.dumps(wanted["fields"])).items():
-        before = measured["fields"].get(name, defaults[name])
+    fields = {field.name: field.default for field in dataclasses.fields(spec)} | measured["fields"]  # some came later
+    for name, value in wanted["fields"].items():
+        before = tuple(fields[name]) if isinstance(value, tuple) else fields[name]
         if name not in FREE_FIELDS and before != value:
             raise UserError(
                 f"{where} was measured on a supernet with {name} {before}, this one has {value}; "
