@@ -35,6 +35,7 @@ from rtseg_jax.latency.features import CONTEXT_FEATURES, TILINGS, WIDTH_FEATURES
 ROUGH_FEATURES = WIDTH_FEATURES.index("weights") + 1  # widths by themselves cost nothing
 SLOPE_FLOOR = 0.2  # of `a`
 VERSION = 3
+NETWORK_TERMS = 4  # see `pricing.network_columns`
 FILES = "files"
 """Field of a card: numbers of the files that were timed, one of `export.spec.PRECISIONS`."""
 
@@ -103,6 +104,8 @@ class LatencyModel:
         try:
             value = json.loads(path.read_text())
             arrays = jax.tree.map(_array, value["arrays"], is_leaf=lambda x: not isinstance(x, dict))
+            if len(arrays["network"]) == NETWORK_TERMS - 1:  # of before borders had a price
+                arrays["network"] = jnp.pad(arrays["network"], (0, 1))
             model = LatencyModel(arrays, tuple(value["kinds"]), value["card"], value["errors"])
             version = int(value["version"])
             same = (tuple(value["width_features"]), tuple(value["context_features"]))
