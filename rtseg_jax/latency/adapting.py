@@ -4,8 +4,8 @@
 
 Every type of block `k` gets a gain of its own, and what lies between blocks new rates. Blocks are fitted as networks of
 one block without borders (`c`), together with whole networks. Gains are drawn to the common one, so that a type that
-was hardly measured follows the others. Tiles, rates and perceptron stay: widths matter as they did on the old device, up
-to the gain. That is right for other clocks or numbers of threads, not for another way of computing.
+was hardly measured follows the others. Tiles, rates and perceptron stay: widths matter as they did on the old device,
+up to the gain. That is right for other clocks or numbers of threads, not for another way of computing.
 """
 
 import functools
