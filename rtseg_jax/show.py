@@ -29,7 +29,7 @@ from rtseg_jax.visualization.sparkline import sparkline
 from rtseg_jax.visualization.wording import CHOICES, name_of, part_of, within_part
 
 CURVE_WIDTH = 26  # characters of a curve, shared by the phases: the table fits 80
-FOLDERS = ("report", "evaluation", "latency", "tensorboard", "compiled")
+FOLDERS = ("report", "exported", "evaluation", "latency", "tensorboard", "compiled")
 
 Json = Mapping[str, Any]
 

@@ -14,7 +14,7 @@ from rtseg_jax.architecture import ArchSpec, declare
 from rtseg_jax.errors import UserError
 from rtseg_jax.show import read_run, show
 from rtseg_jax.training.checkpoint_files import kept_checkpoints, weights_provenance
-from rtseg_jax.training.workdir import config_digest, differing_values, is_free
+from rtseg_jax.training.workdir import config_digest, differing_fields, differing_values, is_free
 from rtseg_jax.visualization.sparkline import sparkline
 from rtseg_jax.zoo import BiSeNetV2, RTSeg
 
@@ -181,6 +181,17 @@ def test_what_two_searches_decided(run, tmp_path):
     kept, total, kept_there, total_there = cells(shown, "Stage 1/32", "Channels searched")
     assert kept == total == total_there
     assert int(kept_there) == int(total) - 8  # a head has 8 channels
+
+
+def test_runs_of_before_a_field_go_on_under_what_they_did():
+    old = {"latency": {"device": "host_cpu"}, "network": {"width": 1.0}}
+    new = {
+        "latency": {"device": "host_cpu", "precision": "float32"},
+        "network": {"width": 1.0, "mlp_activation": "gelu"},
+    }
+    assert list(differing_fields(old, new)) == []
+    new["latency"]["precision"] = "int8"
+    assert list(differing_fields(old, new)) == ["latency.precision is 'int8' here and None there"]
 
 
 def test_the_digest_is_of_the_fields_that_make_the_run():

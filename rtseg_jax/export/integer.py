@@ -26,6 +26,14 @@ FLOAT_OPERATORS = {INT8: (), FLOAT_ATTENTION: ("BATCH_MATMUL", "SOFTMAX")}
 """What stays in float32 wherever it occurs: runtimes on CPUs have no fast 8-bit form of products of feature maps."""
 
 
+def check_pictures(number: int, setting: str) -> None:
+    """Raises `UserError` naming the setting where there are too few training pictures to calibrate on."""
+    if number < FEWEST_PICTURES:
+        raise UserError(
+            f"{setting} was given {number} training pictures to calibrate on; it needs at least {FEWEST_PICTURES}"
+        )
+
+
 def convert_random_block(block: Block, image_size: tuple[int, int], quantize: str = INT8) -> bytes:
     """A block with random weights, whose inputs and output are 8-bit integers as they are inside of a network.
 
@@ -119,11 +127,7 @@ class Calibrated:
         """Runs the network on training pictures of the size of `spec`; raises `UserError` where they are too few."""
         tf = import_tensorflow()
 
-        if len(pictures) < FEWEST_PICTURES:
-            raise UserError(
-                f"--quantize={spec.quantize} was given {len(pictures)} training pictures to calibrate on; it needs at "
-                f"least {FEWEST_PICTURES}"
-            )
+        check_pictures(len(pictures), f"--quantize={spec.quantize}")
         function = network_function(network, variables, normalization, spec.head)
         dtype, shapes = _dtype(spec), [(spec.batch, *spec.size, 3)]
         converter = _integer_converter(function, shapes, _Inputs(pictures, spec.batch, dtype), dtype)

@@ -16,6 +16,8 @@ from rtseg_jax.data.caching import cached, uncached
 from rtseg_jax.data.device_augmentation import augment_batch
 from rtseg_jax.data.subset import hold_out
 from rtseg_jax.errors import UserError
+from rtseg_jax.export.integer import check_pictures
+from rtseg_jax.export.spec import INTEGERS
 from rtseg_jax.files import Place, place
 from rtseg_jax.latency import (
     LatencyModel,
@@ -97,6 +99,8 @@ class Run:
         for split, source in (("training", dataset.train), ("validation", dataset.validation)):
             if (line := check_source(source, dataset.info, f"checking {split} pictures")) is not None:
                 say(f"{split}: {line}")
+        if spec.latency.precision in INTEGERS:
+            check_pictures(len(dataset.train), f"config.latency.precision={spec.latency.precision}")
         # Nothing is decided about a network without choices: it trains on everything.
         train, held_out = hold_out(uncached(dataset.train), spec.data.held_out if spec.searches else 0.0)
         dataset = kept_in_memory(dataclasses.replace(dataset, train=train), spec.data)

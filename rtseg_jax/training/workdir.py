@@ -30,6 +30,9 @@ FREE_FIELDS = (
     "data.cache_gib",
 )  # may differ between two starts of a run
 
+LATER_FIELDS = {"latency.precision": "float32", "network.mlp_activation": "gelu"}
+"""Fields that came when there were runs already, and what those did: they go on under these values."""
+
 
 class Workdir:
     """Paths and files of one run."""
@@ -178,7 +181,8 @@ class Workdir:
 def differing_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
     """Describes the fields in which two configs differ, those that may change aside."""
     for field, (before, after) in differing_values(old, new).items():
-        if not is_free(field):
+        came_later = before is None and field in LATER_FIELDS and after == LATER_FIELDS[field]
+        if not is_free(field) and not came_later:
             yield f"{field} is {after!r} here and {before!r} there"
 
 

@@ -253,6 +253,11 @@ def test_a_predictor_of_another_supernet_is_refused(tmp_path, predictor_path):
 def test_a_predictor_of_files_in_other_numbers_is_refused(tmp_path, predictor_path):
     config = shrink(load_config("quickstart"), predictor_path)
     config.latency.precision = "int8"
+    with pytest.raises(
+        UserError, match=r"latency\.precision=int8 was given 8 training pictures to calibrate on; it needs"
+    ):
+        train_and_evaluate(config, tmp_path)
+    config.data.num_train = 16
     with pytest.raises(UserError, match=r"was measured on float32 files, config\.latency\.precision is int8; measure "):
         train_and_evaluate(config, tmp_path)
 
