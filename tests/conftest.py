@@ -5,14 +5,15 @@ import os
 import sys
 from pathlib import Path
 
+from helpers import quick_compiles
+
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Tests start processes, and the package need not be installed.
 os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(Path(__file__).parents[1]), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
 )
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
-# Tests compile much and compute little.
-os.environ["XLA_FLAGS"] += " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+os.environ["XLA_FLAGS"] += f" {quick_compiles.FLAGS}"
 
 import jax
 import jaxtyping
