@@ -3,7 +3,7 @@
     python -m benchmarks.scaling --mesh 8,1,1 [--config configs/search.py] [--batch 64] [--json scaling.json]
     python -m benchmarks.scaling --table scaling.json [--device h100] [--derive 1:8 64:64 64:512 256:2048]
 
-The first compiles the step by worth, auxiliary heads included, for a mesh (data, fsdp, spatial) of simulated CPU
+The first compiles the step by worth, without auxiliary heads, for a mesh (data, fsdp, spatial) of simulated CPU
 devices, and counts in XLA's optimized program of one device: floating-point operations and bytes as XLA's cost
 analysis has them, and every collective with its bytes. The second predicts times on a device from its published
 numbers, see docs/scaling.md; with `--derive` also for other numbers of devices and pictures, `devices:pictures`, that
@@ -159,8 +159,8 @@ def compiled_step(config: Path, mesh: Sequence[int], batch: int) -> dict[str, An
     )  # the operators of accelerators, which a CPU would be told to express otherwise
     cost = Budget.parse("gmacs:1").of_network(network, size)  # it is only logged, and costs next to nothing
     optimizer = weight_optimizer(spec.train, "search")
-    loss = dataclasses.replace(spec.loss, lam=0.0)
-    setup = StepSetup(model, optimizer, loss, 0, WorthSearch(cost, 1.0), main_loss_only=True)
+    loss = dataclasses.replace(spec.loss, gamma=0.0, lam=0.0)
+    setup = StepSetup(model, optimizer, loss, 0, WorthSearch(cost, 1.0))
 
     def fresh(variables: Any) -> TrainState:
         params = variables["params"]
