@@ -24,8 +24,7 @@ PUBLISHED = Published(
     "Xie et al. 2021",
     "",
     "the authors' layers, without the classifier of the trunk that nothing reads",
-    (Score("Cityscapes", "val", 71.9, "RTSeg"),),
-    pretrained=True,
+    (Score("Cityscapes", "val", 71.9, "RTSeg", pretrained=True),),
 )
 
 

@@ -36,8 +36,7 @@ PUBLISHED = Published(
     "Zhang et al. 2022",
     "",
     "the Cityscapes configuration with a head of 128 channels; the 5.1 million parameters of tables are ADE20K's",
-    (Score("Cityscapes", "val", 70.7, "RTSeg"),),
-    pretrained=True,
+    (Score("Cityscapes", "val", 70.7, "RTSeg", pretrained=True),),
 )
 
 
