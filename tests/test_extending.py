@@ -8,6 +8,7 @@ import dataclasses
 import math
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ class Scale(Op):
 
 @apply_op.register
 def _(op: Scale, inputs, context):
-    return inputs[0] * context.weights(op)["scale"]
+    return inputs[0] * context.weights(op)["scale"][None, None, None]
 
 
 @pytest.fixture
@@ -79,7 +80,8 @@ def test_an_operator_and_a_network(toy):
     # What it computes: twice the factor makes logits twice as large, their bias being 0.
     variables = initial_variables(SegmentationNetwork(network), seed=0)
     pictures = jnp.asarray(np.random.default_rng(0).standard_normal((1, 8, 8, 3)), jnp.float32)
-    run = SegmentationNetwork(network).apply
+    variables = jax.tree.map(jnp.asarray, variables)
+    run = jax.jit(SegmentationNetwork(network).apply)
     once = np.asarray(run(variables, pictures)["logits"])
     variables["params"]["body"]["scaled"]["factor"] *= 2
     twice = np.asarray(run(variables, pictures)["logits"])

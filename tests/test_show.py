@@ -146,7 +146,7 @@ def test_files_that_called_every_cost_milliseconds(run, tmp_path):
     names = {"predicted_cost": "predicted_ms", "predicted_interval": "predicted_interval_ms"}
     row = {names.get(name, name): value for name, value in ROW.items() if name != "latency_unit"}
     evaluated = {**RESULTS["phases"]["evaluate"], "table": [row], "target_ms": 2.56}
-    del evaluated["target_cost"], evaluated["cost_unit"]
+    del evaluated["target_cost"]
     root = write_run(tmp_path / "old", results={**RESULTS, "phases": {**RESULTS["phases"], "evaluate": evaluated}})
     history = [{("latency_ms" if name == "cost" else name): value for name, value in row.items()} for row in HISTORY]
     (root / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in history))

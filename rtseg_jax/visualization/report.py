@@ -329,7 +329,7 @@ def _interval(row: Mapping[str, Any]) -> str:
     if row["predicted_cost"] is None:
         return "–"
     low, high = row["predicted_interval"]
-    return f"{three_digits(row['predicted_ms'])} ({three_digits(low)} to {three_digits(high)})"
+    return f"{three_digits(row['predicted_cost'])} ({three_digits(low)} to {three_digits(high)})"
 
 
 def _classes(story: RunStory) -> Table:
