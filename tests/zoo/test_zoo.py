@@ -179,6 +179,15 @@ def test_a_training_step_fits_its_state(name):
     assert metrics["losses"]["total"].shape == ()
 
 
+@pytest.mark.parametrize(("name", "layers"), [("segformer_b0", 8), ("topformer_b", 4)])
+def test_stochastic_depth_rises_evenly(name, layers):
+    """To 0.1 at the last layer, both branches of a layer alike; the first layer has none."""
+    blocks = declare(network_class(name)(19)).plain_blocks
+    found = [[op.rate for op in block.ops if getattr(op, "of", "") == "pictures"] for block in blocks]
+    rates = [0.1 * layer / (layers - 1) for layer in range(1, layers)]
+    assert [rate for rate in found if rate] == [pytest.approx([rate, rate]) for rate in rates]
+
+
 def test_a_block_hands_out_its_last_tensor_alone():
     n = Sketch(5)
     b = n.block("one", "case", "part")
