@@ -14,6 +14,7 @@ from rtseg_jax.config import base_config
 from rtseg_jax.models import Architecture, SegmentationNetwork
 from rtseg_jax.models.normalization import normalize
 from rtseg_jax.search.arch_params import ArchParams, initialize
+from rtseg_jax.search.cost import Target
 from rtseg_jax.search.estimators import binarize, sample_path
 from rtseg_jax.training.beta_control import BetaControl
 from rtseg_jax.training.loop import compile_step
@@ -66,8 +67,8 @@ def latency(kept, paths):
 
 LABELS = ArchParams("widths", "paths")
 ARCH_SGD = optax.multi_transform({"widths": optax.sgd(WIDTH_RATE), "paths": optax.sgd(PATH_RATE)}, lambda _: LABELS)
-LITERAL = LiteralSearch(SEARCH, STEPS, latency, 1.0, ARCH_SGD)
-MENDED = PublishedSearch(SEARCH, STEPS, latency, 1.0, ARCH_SGD, loss=LOSS, start_ms=4.0)
+LITERAL = LiteralSearch(SEARCH, STEPS, latency, Target(1.0), ARCH_SGD)
+MENDED = PublishedSearch(SEARCH, STEPS, latency, Target(1.0), ARCH_SGD, loss=LOSS, start_cost=4.0)
 SETUP = StepSetup(model=MODEL, optimizer=optax.sgd(RATE), loss=LOSS, seed=3, search=LITERAL)
 
 
@@ -174,9 +175,9 @@ def test_state_is_stable_and_traced_once():
     assert [int(s.step) for s in (state, first, second)] == [0, 1, 2]
     losses = metrics["losses"]
     assert float(losses["total"]) == pytest.approx(
-        float(losses["segmentation"] + 0.5 * losses["auxiliary"] + 0.01 * losses["latency"]), rel=1e-5
+        float(losses["segmentation"] + 0.5 * losses["auxiliary"] + 0.01 * losses["cost"]), rel=1e-5
     )
-    assert float(losses["latency"]) == pytest.approx(abs(float(metrics["latency_ms"]) - 1.0), rel=1e-5)
+    assert float(losses["cost"]) == pytest.approx(abs(float(metrics["cost"]) - 1.0), rel=1e-5)
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -270,9 +271,9 @@ def test_the_mended_step_weighs_the_main_loss_against_milliseconds():
     task = arch.paths["stage32_1"] - 0.01 * priced
     moved = -after.arch.paths["stage32_1"] / PATH_RATE * jnp.ptp(costs["stage32_1"])
     np.testing.assert_allclose(moved, 4.0 * task + price * priced, atol=1e-5)  # τ is 4 at the first step
-    gap = float(metrics["latency_ms"]) / 4.0 - 1  # the target starts at 4 ms
+    gap = float(metrics["cost"]) / 4.0 - 1  # the target starts at 4 ms
     assert float(after.beta_control.gap) == pytest.approx(gap, rel=1e-5)
-    assert float(metrics["losses"]["latency"]) == pytest.approx(4.0 * gap, rel=1e-5)
+    assert float(metrics["losses"]["cost"]) == pytest.approx(4.0 * gap, rel=1e-5)
 
 
 def test_masked_channels_have_a_task_gradient():
