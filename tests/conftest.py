@@ -33,6 +33,11 @@ USER_CACHE = cache_folder()
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+def pytest_collection_modifyitems(items):
+    """Groups first, the whole runs among them: begun last, one would keep a worker busy while the others are idle."""
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory):
     """What the package remembers of data sets stays among the tests' own files; processes share what they compiled."""
