@@ -15,7 +15,7 @@ from rtseg_jax.errors import UserError
 from rtseg_jax.zoo.bisenetv2 import STAGE_STRIDES, DualBranch
 
 MLP_ACTIVATIONS: tuple[ActivationName, ...] = ("gelu", "hard_swish", "relu")
-"""ViT's, and what is cheaper in integers; relu costs nothing there, see docs/latency.md."""
+"""ViT's, and others that some runtimes compute faster; docs/latency.md has what they cost on a CPU."""
 
 
 def lir_block(b: Builder, x: Tensor, expansion: int) -> Block:
