@@ -138,7 +138,7 @@ def check_network(card: Mapping[str, Any], spec: NetworkSpec, where: str) -> Non
     if measured["name"] != wanted["name"]:
         raise UserError(f"{where} was measured on {measured['name']}, the network is {wanted['name']}; measure again")
     fields = {field.name: field.default for field in dataclasses.fields(spec)} | measured["fields"]  # some came later
-    for name, value in wanted["fields"].items():
+    for name, value in dataclasses.asdict(spec).items():
         before = tuple(fields[name]) if isinstance(value, tuple) else fields[name]
         if name not in FREE_FIELDS and before != value:
             raise UserError(

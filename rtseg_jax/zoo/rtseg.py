@@ -96,6 +96,8 @@ class RTSeg(DualBranch, name="rtseg", published=PUBLISHED):
       head_width: channels of one attention head; constant, so that 1/√d stays fixed when heads are removed.
     """
 
+    later = ("mlp_activation",)
+
     block: str = "mixed"
     width: float = 2.19
     segment_blocks: tuple[int, int, int] = (2, 2, 3)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rtseg_jax.architecture import MIXED, SKIP, ArchSpec, counts, declare, declare_spec, live_groups
+from rtseg_jax.architecture import MIXED, SKIP, ArchSpec, NetworkSpec, counts, declare, declare_spec, live_groups
 from rtseg_jax.describe import allowed_widths, search_space_log10
 from rtseg_jax.errors import UserError
 from rtseg_jax.latency import check_network
@@ -110,7 +110,10 @@ def test_an_activation_that_integers_do_not_know_is_refused():
 def test_a_predictor_of_before_the_setting_is_of_its_usual_value():
     spec = RTSeg(5, width=0.25)
     measured = spec.to_json()
-    del measured["fields"]["mlp_activation"]
+    assert "mlp_activation" not in measured["fields"]  # digests of before stay
     check_network({"network": measured}, spec, "p.json")
     with pytest.raises(UserError, match=r"measured on a supernet with mlp_activation gelu, this one has relu"):
-        check_network({"network": measured}, dataclasses.replace(spec, mlp_activation="relu"), "p.json")
+        check_network({"network": measured}, (other := dataclasses.replace(spec, mlp_activation="relu")), "p.json")
+    with pytest.raises(UserError, match=r"measured on a supernet with mlp_activation relu, this one has gelu"):
+        check_network({"network": other.to_json()}, spec, "p.json")
+    assert NetworkSpec.from_json(other.to_json()) == other
