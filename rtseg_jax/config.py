@@ -195,7 +195,9 @@ def _latency() -> ml_collections.ConfigDict:
     latency, default = ml_collections.ConfigDict(), LatencySpec()
     latency.device = default.device  # whose milliseconds count, see rtseg_jax/latency
     latency.threads = default.threads  # threads of the runtime
-    latency.precision = default.precision  # numbers of the files that are timed, scored, exported, see docs/latency.md
+    latency.precision = (
+        default.precision  # of the files that ship: float32, fp16, dynamic, int8 or int8_float_attention (ours)
+    )
     latency.predictor = ""  # a recorded predictor.json; empty: this run measures its own
     latency.target_ms = 0.0  # latency target, milliseconds; 0: use target_fraction
     latency.target_fraction = default.target_fraction  # target as a share of the supernet's latency

@@ -106,6 +106,15 @@ def test_phases_scores_times_and_commits(run):
     assert "The search beats uniform scaling." in shown
 
 
+def test_files_in_other_numbers_stand_beside_their_networks(tmp_path):
+    rows = [ROW | {"float32_miou": 0.53}, ROW | {"name": "supernet", "miou": None}]
+    evaluated = {**RESULTS["phases"]["evaluate"], "table": rows}
+    shown = text(write_run(tmp_path / "int8", results={"phases": {"evaluate": evaluated}}))
+    assert "in float32 %" in shown
+    assert cells(shown, "searched")[:2] == ["52.3", "53.0"]
+    assert cells(shown, "supernet")[:2] == ["–", "–"]
+
+
 def test_where_it_comes_from(run):
     line = "made by: rtseg_jax 0.1.0, commit 0123456789ab-dirty, config ab12ab12ab12; jax 0.9.2; cpu: cpu"
     assert line in text(run)
