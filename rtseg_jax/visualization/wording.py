@@ -45,6 +45,9 @@ DEVICES = {
     "android_gpu_fp32": "phone, GPU in float32",
     "android_cpu": "phone, CPU",
     "android_cpu_fp16": "phone, CPU in float16",
+    "browser": "browser, GPU",
+    "browser_fp16": "browser, GPU in float16",
+    "browser_wasm": "browser, CPU",
     "analytic": "modelled device",
     "adreno660": "Adreno 660, modelled",
 }

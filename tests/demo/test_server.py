@@ -17,9 +17,10 @@ import pytest
 
 from rtseg_jax.demo import litert_js as runtime
 from rtseg_jax.demo import server as serving
-from rtseg_jax.demo.__main__ import COMMAND, LIBRARIES, SHARED, check_libraries
+from rtseg_jax.demo.__main__ import COMMAND
 from rtseg_jax.demo.litert_js import OTHER_PACKAGE, Package, for_browsers, install
 from rtseg_jax.demo.models import read_model
+from rtseg_jax.demo.opening import LIBRARIES, SHARED, check_libraries
 from rtseg_jax.demo.server import HEADERS, LOOPBACK, DemoServer
 from rtseg_jax.demo.sharing import check_address, new_token, qr_code, tls_context
 from rtseg_jax.demo.site import KINDS, PAGE, File, site_of
@@ -207,7 +208,7 @@ def test_https_with_a_certificate_of_its_own(serve):
 def test_site(model_files):
     wasm = {"index.js": b"js", "litert_wasm_internal.wasm": b"wasm"}
     files = site_of([read_model(path) for path in model_files], wasm)
-    page = {path.name for path in PAGE.iterdir()}
+    page = {path.name for path in PAGE.iterdir() if path.is_file()}
     assert set(files) == page | {
         *("", "models.json", "contents.json", "models/0.tflite", "models/1.tflite"),
         *("litert/index.js", "litert/litert_wasm_internal.wasm"),
@@ -298,7 +299,7 @@ def test_what_share_says(capsys):
     code = qr_code(link)
     lines = code.splitlines()
     assert max(map(len, lines)) < 400
-    assert SHARED.format(link=link, fingerprint="AB:CD").splitlines()[1] == link
+    assert SHARED.format(link=link, fingerprint="AB:CD", what="the camera").splitlines()[1] == link
 
 
 def test_wrong_words(model_files, capsys):
