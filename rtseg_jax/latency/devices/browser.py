@@ -9,7 +9,7 @@ reach child processes:
     BROWSER_ADDRESS    with BROWSER_SHARE, this machine's address for the link
     BROWSER_PACKAGES   folder with LiteRT.js as npm packs it
 
-Browsers have wall clocks only. Blocks and networks are run in a row, so often that it takes `LEAST_MS`, on inputs that
+Browsers have wall clocks only. Short models are run in a row until that takes `LEAST_MS`, all of them on inputs that
 are on the accelerator and without reading the outputs: no block pays for copies that it does not have in a network.
 """
 
@@ -37,7 +37,7 @@ WASM = "wasm"
 BROWSER_DEVICES = {"browser": "webgpu", "browser_fp16": "webgpu_fp16", "browser_wasm": WASM}
 """Accelerators as the page calls them: the GPU in float32, in float16, and the CPU."""
 
-LEAST_MS = 10.0  # of runs in a row that are timed together
+LEAST_MS = {False: 10.0, True: 1.0}  # of runs in a row that are timed together, on a GPU and on the CPU
 THROTTLED = 1.1  # times what the reference took at first
 SILENT_S = 20.0  # without a word of the page, until the user is told
 LINGER_S = 1.0  # for the page to see that it is over
@@ -129,7 +129,7 @@ class Browser(FileBackend):
             self.server = opening.listen(LOOPBACK, opened.port, self._desk.files, token, posts=posts)
             self.link = f"http://localhost:{self.server.port}/{token}/{MEASURING}"
             told = f"{self.link}  open it in the browser to be measured, on this machine; --share is for others"
-        self._thread = threading.Thread(target=self.server.serve_forever, daemon=True)
+        self._thread = threading.Thread(target=self.server.serve_forever, args=(0.1,), daemon=True)
         self._thread.start()
         say(told)
 
@@ -178,7 +178,7 @@ class Browser(FileBackend):
 
     def run(self, order: Sequence[str], files: Mapping[str, bytes], *, copies: bool) -> list[Result]:
         """Samples of files, by digest, one after the other; `copies` as in `Task`."""
-        tasks = [Task(digest, self.runs, copies, WARMUP, LEAST_MS) for digest in order]
+        tasks = [Task(digest, self.runs, copies, WARMUP, LEAST_MS[self._on_cpu]) for digest in order]
         try:
             return self._desk.measured(tasks, files, self._waiting)
         except Failed as failure:
@@ -199,7 +199,7 @@ class Browser(FileBackend):
             "warmup": WARMUP,
             "runs": self.runs,
             "statistic": "minimum",
-            "clock": f"wall time of runs in a row, {LEAST_MS:.0f} ms at least, without copies",
+            "clock": f"wall time of runs in a row, {LEAST_MS[self._on_cpu]:.0f} ms at least, without copies",
             "browser": device,
             "reference": f"{100 * (self.slowest - 1):.0f} % slower at most than at first",
         }
@@ -222,9 +222,7 @@ class Browser(FileBackend):
         gpu = device["gpu"]
         if self._on_cpu:
             if device["threads"] < self.threads:
-                return (
-                    f"This browser has {device['threads']} threads for pages, and --threads={self.threads} was given."
-                )
+                return f"This browser has {device['threads']} threads for pages; --threads={self.threads} was given."
             return None
         if gpu is None:
             return "This browser has no GPU for pages (WebGPU): open the link in another, or use --device=browser_wasm."
