@@ -1,9 +1,11 @@
 """A browser as a device: a thread in the place of its page, and Chromium itself where there is one."""
 
 import functools
+import http.client
 import json
 import queue
 import re
+import ssl
 import sys
 import threading
 from pathlib import Path
@@ -133,7 +135,9 @@ def test_cards(connect):
     assert [card["threads"] for card in cards] == [1, 1, 4]
     assert cards[0]["device"] == "arm valhall (ANGLE (ARM, Mali-G710 MC10, OpenGL ES 3.2))"
     assert cards[0]["runtime"].endswith(", WebGPU, Google Chrome 150")
-    assert cards[2]["device"] == "CPU with 8 processors (Pixel 7 Android 14.0.0 arm, litert_wasm_threaded_internal)"
+    assert (
+        cards[2]["device"] == "CPU, processors for pages: 8 (Pixel 7 Android 14.0.0 arm, litert_wasm_threaded_internal)"
+    )
     assert cards[0]["browser"] == DEVICE
 
 
@@ -157,6 +161,28 @@ def test_settings(monkeypatch, tmp_path, capsys):
         assert "--share is for a browser: add --device=browser, or leave it out" in capsys.readouterr().err
         assert command.execute([*arguments, "--device=browser", "--address=192.168.1.5"], "x") == 2
         assert "--address is for the link of --share" in capsys.readouterr().err
+
+
+def test_for_other_devices(connect, monkeypatch):
+    """Over HTTPS, with a certificate of the address and a token; without TLS there is nothing."""
+    told = []
+    backend = Browser("browser", opened=Opening(share=True, port=0, address="127.0.0.1"), say=told.append)
+    try:
+        match = re.fullmatch(r"https://127\.0\.0\.1:(\d+)(/[\w-]{22}/measure/)", backend.link)
+        assert backend.link in told[0]
+        assert "it gives the GPU to HTTPS pages alone" in told[0]
+        port = int(match[1])
+        trusting = ssl.create_default_context(cadata=ssl.get_server_certificate(("127.0.0.1", port)))
+        for token, status in (("x" * 22, 404), (match[2].split("/")[1], 200)):
+            connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=trusting)
+            headers = {"Content-Type": "application/json"}
+            connection.request("POST", f"/{token}/measure/device", json.dumps(DEVICE), headers)
+            assert connection.getresponse().status == status
+            connection.close()
+        with pytest.raises((http.client.HTTPException, OSError)):
+            job(backend.link.replace("https", "http"))
+    finally:
+        backend.close(finished=False)
 
 
 # ---- a sweep

@@ -66,7 +66,8 @@ def use_flags(values: flags.FlagValues) -> None:
     if given:
         opening.opening_of(values)  # refuses what does not go together
     for name, variable in given.items():
-        os.environ[variable] = str(int(values[name].value) if name == "share" else values[name].value)
+        value = values[name].value
+        os.environ[variable] = str(int(value)) if isinstance(value, bool) else str(value)
 
 
 def opening_now() -> Opening:
@@ -210,7 +211,7 @@ class Browser(FileBackend):
 
     def _device_name(self, device: Values) -> str:
         if self._on_cpu:
-            return f"CPU with {device['processors']} processors ({device['platform']}, {device['build']})"
+            return f"CPU, processors for pages: {device['processors']} ({device['platform']}, {device['build']})"
         gpu = device["gpu"]
         names = dict.fromkeys(gpu[name] for name in ("vendor", "architecture", "device", "description", "driver"))
         name = " ".join(filter(None, names)) or "GPU of unknown make"

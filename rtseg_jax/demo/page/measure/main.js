@@ -75,11 +75,17 @@ async function measure(job, task) {
   }
 }
 
+function described({ agent, browser, platform, renderer, build, threads, processors, gpu }) {
+  const { vendor, architecture, device, description, driver, software, fp16 } = gpu ?? {}
+  const adapter = [vendor, architecture, device, description, driver].filter(Boolean).join(" ") || "of unknown make"
+  const webgpu = gpu ? `${adapter}${software ? ", in software" : ""}${fp16 ? ", with float16" : ", without float16"}` : "none"
+  const facts = [browser, platform, `WebGPU: ${webgpu}`, renderer, build, `${threads} threads`, `${processors} processors`]
+  return [...facts, agent].filter(Boolean).join(" · ")
+}
+
 async function work() {
   const device = await describeBrowser(await client.ask("load"))
-  element.device.textContent = Object.values({ ...device, gpu: Object.values(device.gpu ?? {}).join(" ") })
-    .filter(Boolean)
-    .join(" · ")
+  element.device.textContent = described(device)
   const { session } = await insist(() => post("device", device))
   await attention.start(element.pause)
   for (;;) {
