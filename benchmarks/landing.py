@@ -34,7 +34,7 @@ from rtseg_jax.config import run_spec
 from rtseg_jax.errors import UserError
 from rtseg_jax.files import write_json, write_text
 from rtseg_jax.latency import LatencyModel, measure_networks_in_child, network_latency, run_sweep_in_child
-from rtseg_jax.search.decide import LANDING, LatencyOf, reachable_range
+from rtseg_jax.search.decide import LANDING, CostOf, reachable_range
 from rtseg_jax.training.train_and_evaluate import train_and_evaluate
 from rtseg_jax.training.workdir import Workdir
 
@@ -144,7 +144,7 @@ def planned(arguments: argparse.Namespace, config: ml_collections.ConfigDict) ->
     """Every search, the easiest first."""
     spec = run_spec(config)
     network, model = declare(spec.network), LatencyModel.load(Path(config.latency.predictor))
-    low, high = reachable_range(network, LatencyOf(network, network_latency(network, spec.data.eval_size, model)))
+    low, high = reachable_range(network, CostOf(network, network_latency(network, spec.data.eval_size, model)))
     targets = np.geomspace(low, high, arguments.targets + 2)[1:-1]
     return [
         Search(form, float(target), seed, Workdir(arguments.out / f"{form}_{number}_{seed}"))
@@ -173,7 +173,7 @@ def row_of(search: Search, arch: ArchSpec, measured_ms: float) -> Row:
     """What the workdir of a finished search says."""
     results = search.workdir.results()["phases"]["search"]
     history = [json.loads(line) for line in search.workdir.history.read_text().splitlines()]
-    steps = [row for row in history if row["phase"] == "search" and "latency_ms" in row]
+    steps = [row for row in history if row["phase"] == "search" and "cost" in row]
     last = steps[-max(1, round(LAST * len(steps))) :]
     kept = {name: numbers for name, numbers in steps[-1]["kept"].items() if name in arch.widths}
     choices = declare(arch.network).choices
@@ -182,9 +182,9 @@ def row_of(search: Search, arch: ArchSpec, measured_ms: float) -> Row:
         form=search.form,
         target_ms=search.target_ms,
         seed=search.seed,
-        soft=float(np.mean([row["latency_ms"] for row in last])) / search.target_ms,
-        soft_last=steps[-1]["latency_ms"] / search.target_ms,
-        predicted=results["predicted_ms"] / search.target_ms,
+        soft=float(np.mean([row["cost"] for row in last])) / search.target_ms,
+        soft_last=steps[-1]["cost"] / search.target_ms,
+        predicted=results["predicted_cost"] / search.target_ms,
         measured=measured_ms / search.target_ms,
         paths=dict(arch.paths),
         moved=sum(choices[name].choices[index] != arch.paths[name] for name, index in probable.items()),

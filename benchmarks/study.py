@@ -38,7 +38,7 @@ from rtseg_jax.config import RunSpec, run_spec
 from rtseg_jax.errors import UserError
 from rtseg_jax.files import write_json, write_text
 from rtseg_jax.latency import LatencyModel, network_latency, run_sweep_in_child
-from rtseg_jax.search.decide import LANDING, LatencyOf, full_widths, make_spec
+from rtseg_jax.search.decide import LANDING, CostOf, full_widths, make_spec
 from rtseg_jax.search.uniform import uniform_spec
 from rtseg_jax.training.run import Run
 from rtseg_jax.training.train_and_evaluate import train_and_evaluate
@@ -90,9 +90,9 @@ class Study:
     full_ms: float
     steps: int
 
-    def latency_of(self, network: Network) -> LatencyOf:
+    def latency_of(self, network: Network) -> CostOf:
         """Predicted milliseconds of decisions in this space."""
-        return LatencyOf(network, network_latency(network, self.spec.latency.image_size, self.model))
+        return CostOf(network, network_latency(network, self.spec.latency.image_size, self.model))
 
     def published_shape(self) -> NetworkSpec:
         """The supernet in BiSeNetV2's proportions."""
@@ -204,7 +204,7 @@ def prepared(arguments: argparse.Namespace) -> Study:
     if not config.latency.predictor and not (folder / "predictor.json").exists():
         run_sweep_in_child(spec.network, spec.latency, folder)
     config.latency.predictor = str(folder)
-    Run.start(run_spec(config), Workdir(arguments.out / "checks")).latency()  # is it of this supernet and size?
+    Run.start(run_spec(config), Workdir(arguments.out / "checks")).costs()  # is it of this supernet and size?
     same_study(arguments.out / "study_config.json", config, arguments.steps)
     study = Study(arguments.out, config, spec, LatencyModel.load(folder), 0.0, arguments.steps)
     shape = study.published_shape()

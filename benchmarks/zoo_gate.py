@@ -4,9 +4,11 @@
 
 For each network: three training steps through the real entry point, on drawn streets; a TFLite file with random
 weights, which must differ from JAX by at most 1e-4 of the largest logit on the CPU, and on the GPU accelerator where
-that takes it; and the accelerator's verdict, with the operators that it refuses. Each finding is a file in `--out`,
-written when it is done: the same command goes on where it was stopped. `gate.md` is the table. The exit status is 1
-where a network does not train or does not compute the same; what a GPU refuses is a finding, no failure.
+that takes it; and the accelerator's verdict, with the operators that it refuses. Where a difference is larger, JAX
+computes the network in float64 too: what float32 itself is off by is rounding, and a file may be off by twice that.
+Each finding is a file in `--out`, written when it is done: the same command goes on where it was stopped. `gate.md` is
+the table. The exit status is 1 where a network does not train or does not compute the same; what a GPU refuses, or a
+driver that it takes down, is a finding, no failure.
 """
 
 import argparse
@@ -19,9 +21,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.progress import track
 
-from rtseg_jax.architecture import NetworkSpec, declare, network_class, network_classes
+from rtseg_jax.architecture import Network, NetworkSpec, declare, network_class, network_classes
 from rtseg_jax.files import write_json, write_text
 from rtseg_jax.training.workdir import Workdir
 
@@ -56,7 +59,6 @@ Finding = dict[str, Any]
 def check_file(spec: NetworkSpec) -> Finding:
     """A file of a network, on the CPU and on the GPU accelerator."""
     import jax
-    import numpy as np
 
     from rtseg_jax.export import gpu, operators, parity, tflite
     from rtseg_jax.export.heads import network_function
@@ -75,6 +77,8 @@ def check_file(spec: NetworkSpec) -> Finding:
 
     finding: Finding = {"operators": operators.inspect(model).operators}
     finding["difference"] = difference(parity.run_tflite(model, pictures))
+    if finding["difference"] > LARGEST_DIFFERENCE:
+        finding["rounding"] = difference(in_float64(network, variables, pictures))
     try:
         (run,) = gpu.run_on_gpu([gpu.Job(model, (pictures,))])
     except gpu.NoAdapter as error:
@@ -83,6 +87,19 @@ def check_file(spec: NetworkSpec) -> Finding:
     finding |= {"adapter": verdict.adapter, "accepted": verdict.accepted, "partitions": verdict.partitions}
     finding |= {"refused": list(verdict.refused), "error": verdict.error}
     return {**finding, "gpu_difference": difference(run.outputs[0]) if run.outputs else None}
+
+
+def in_float64(network: Network, variables: Finding, pictures: np.ndarray) -> np.ndarray:
+    """The logits, computed in twice the precision."""
+    import jax
+    import jax.numpy as jnp
+
+    from rtseg_jax.models import SegmentationNetwork
+
+    with jax.enable_x64(True):
+        wide = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), variables)
+        run = jax.jit(SegmentationNetwork(network, jnp.float64, "native").apply)
+        return np.asarray(run(wide, jnp.asarray(pictures, jnp.float64))["logits"])
 
 
 def with_gain(variables: Finding, gain: float) -> Finding:
@@ -115,7 +132,8 @@ CHECKS: dict[str, Callable[[NetworkSpec], Finding]] = {"file": check_file, "trai
 def failures(finding: Finding) -> list[str]:
     """What is wrong with a network, by one of its findings."""
     found = [finding["failed"]] if "failed" in finding else []
-    found += [f"{name}: {value:.1e}" for name, value in differences(finding).items() if not value <= LARGEST_DIFFERENCE]
+    most = max(LARGEST_DIFFERENCE, 2 * finding.get("rounding", 0.0))
+    found += [f"{name}: {value:.1e}" for name, value in differences(finding).items() if not value <= most]
     losses = finding.get("losses")
     if losses is not None and not (len(losses) == STEPS and all(0 < loss < float("inf") for loss in losses)):
         found.append(f"losses of {STEPS} steps: {losses}")
@@ -172,7 +190,10 @@ def file_text(finding: Finding | None) -> str:
     """Largest difference over the largest logit."""
     if finding is None:
         return "not run"
-    return "**failed**" if "failed" in finding else f"{finding['difference']:.0e}"
+    if "failed" in finding:
+        return "**failed**"
+    rounding = f" (float32 is {finding['rounding']:.0e} from float64)" if "rounding" in finding else ""
+    return f"{finding['difference']:.0e}{rounding}"
 
 
 def gpu_text(finding: Finding | None) -> str:
@@ -182,7 +203,7 @@ def gpu_text(finding: Finding | None) -> str:
     if finding["accepted"]:
         return f"all, {finding['gpu_difference']:.0e}"
     kinds = sorted({line.split(":")[0] for line in finding["refused"]})
-    return f"refused: {', '.join(kinds)}" if kinds else f"failed: {finding['error'].split(':')[0]}"
+    return f"refused: {', '.join(kinds)}" if kinds else f"refused, crashed: {finding['error'].split(':')[0]}"
 
 
 def networks(wanted: Sequence[str]) -> list[str]:

@@ -159,7 +159,7 @@ def _train() -> ml_collections.ConfigDict:
 
 def _loss() -> ml_collections.ConfigDict:
     loss = ml_collections.ConfigDict()
-    loss.beta = 0.01  # β, per millisecond: weight of |Σ latency − target| where search.literal, else scale of the price
+    loss.beta = 0.01  # β, per unit of cost: weight of |cost − target| where search.literal, else scale of the price
     loss.gamma = 1.0  # γ, weight of the auxiliary losses
     loss.teacher = ""  # workdir of a finished run that teaches, of the same classes: a better one than what is trained
     loss.lam = 0.0  # λ, weight of pixel-wise distillation; 0.001 from the supernet as published, about 1 from a teacher

@@ -24,7 +24,7 @@ from rtseg_jax.deployment.trained import Trained, load_trained
 from rtseg_jax.errors import UserError
 from rtseg_jax.export.formats import FILE_NAMES, FORMATS, TFLITE, check_request
 from rtseg_jax.export.spec import CONVERTERS, HEADS, INPUTS, JAX2TF, QUANTIZATIONS, ExportSpec
-from rtseg_jax.files import Place, check_place, on_disk, place
+from rtseg_jax.files import Place, check_place, place
 from rtseg_jax.training.workdir import Workdir
 
 
@@ -67,8 +67,7 @@ def main(_: list[str], values: flags.FlagValues) -> int:
 
 def _convert(workdir: Workdir, output: Place, values: flags.FlagValues) -> Card:
     check_request(values.format, output, values.quantize, converter=values.converter, require_gpu=values.require_gpu)
-    if on_disk(output):
-        check_place(output / "saved_model.pb" if values.format == "saved_model" else output, "--output")
+    check_place(output / "saved_model.pb" if values.format == "saved_model" else output, "--output")
     trained = load_trained(workdir)
     from rtseg_jax.deployment.converting import convert_trained, export_trained
 

@@ -21,7 +21,7 @@ Size = tuple[int, int]
 
 
 def describe(spec: RunSpec) -> str:
-    """Tables of the network, its search space, memory, schedule and latency target, as plain text."""
+    """Tables of the network, its search space, memory, schedule and target, as plain text."""
     network = declare(spec.network)
     buffer = io.StringIO()
     console = Console(file=buffer, width=100, color_system=None)
@@ -36,7 +36,7 @@ def describe(spec: RunSpec) -> str:
     console.print(f"Search space: 10^{search_space_log10(network):.1f} architectures ({space})\n", highlight=False)
     console.print(_memory_table(network, spec, jax.device_count()))
     console.print(_schedule_table(spec))
-    console.print(f"Latency target: {_latency_target(spec)}", highlight=False)
+    console.print(_target(spec), highlight=False)
     return _text(buffer)
 
 
@@ -189,12 +189,15 @@ def _schedule_table(spec: RunSpec) -> Table:
     return table
 
 
-def _latency_target(spec: RunSpec) -> str:
+def _target(spec: RunSpec) -> str:
     latency = spec.latency
     height, width = latency.image_size
+    if (budget := spec.budget) is not None:
+        return f"Target: {budget.target:g} {budget.aim.unit} at {height}×{width}"
     threads = "1 thread" if latency.threads == 1 else f"{latency.threads} threads"
     where = f"at {height}×{width} on {latency.device}, {threads}"
     unit = unit_of_device(latency.device)
     if latency.target_ms is not None:
-        return f"{latency.target_ms:g} {unit} {where}"
-    return f"{latency.target_fraction:g} of the supernet's own{'' if unit == 'ms' else f' {unit}'}, {where}"
+        return f"Latency target: {latency.target_ms:g} {unit} {where}"
+    own = "" if unit == "ms" else f" {unit}"
+    return f"Latency target: {latency.target_fraction:g} of the supernet's own{own}, {where}"

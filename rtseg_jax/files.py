@@ -8,7 +8,6 @@ import contextlib
 import errno
 import json
 import os
-import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Collection, Iterator
@@ -35,19 +34,23 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rtseg_jax"
 
 
-def check_place(path: Path, flag: str) -> None:
+def check_place(path: Place, flag: str) -> None:
     """Tries whether a file can be written, before hours are spent on what shall be in it; leaves nothing.
+
+    In a bucket nothing is tried: what is written there stays until it is deleted, by whoever may.
 
     Raises:
       UserError: it cannot, with the flag that names another place.
     """
-    if path.is_dir():
+    if on_disk(path) and path.is_dir():
         raise UserError(f"{path} is a folder, and a file is to be written; name a file with {flag}")
     check_folder(path.parent, flag, path)
 
 
-def check_folder(folder: Path, flag: str, file: Path | None = None) -> None:
+def check_folder(folder: Place, flag: str, file: Place | None = None) -> None:
     """The same for files in a folder, which need not be there yet."""
+    if not on_disk(folder):
+        return
     made: list[Path] = []
     try:
         for missing in reversed([place for place in (folder, *folder.parents) if not place.exists()]):
@@ -139,16 +142,6 @@ def append_line(path: Place, line: str) -> None:
 def whole_lines(path: Place) -> list[str]:
     """The lines of a file, none if there is no file; without a last one that a killed writer did not finish."""
     return path.read_text().split("\n")[:-1] if path.exists() else []
-
-
-def remove_folder(path: Place) -> None:
-    """Removes a folder with everything in it, if it is there."""
-    if not path.exists():
-        return
-    if on_disk(path):
-        shutil.rmtree(path)
-    else:
-        epath.Path(path).rmtree()
 
 
 def remove_remains(folder: Path) -> None:

@@ -22,7 +22,7 @@ from rtseg_jax.command_line import USER_ERROR, Command, family, typed_command
 from rtseg_jax.config import run_spec
 from rtseg_jax.describe import describe
 from rtseg_jax.errors import UserError
-from rtseg_jax.files import Place, check_folder, on_disk, place
+from rtseg_jax.files import Place, check_folder, place
 from rtseg_jax.training.failures import LostOthers
 from rtseg_jax.training.peers import Peers, join
 from rtseg_jax.training.preemption import RESTART, Preempted, say_why
@@ -64,8 +64,7 @@ def main(_: list[str], values: flags.FlagValues) -> None:
     if not values.workdir:
         raise UserError("--workdir is missing: name the folder that the run may write to")
     workdir = place(values.workdir)
-    if on_disk(workdir):
-        check_folder(workdir, "--workdir")
+    check_folder(workdir, "--workdir")
     if values.cpu_devices > 1:
         jax.config.update("jax_num_cpu_devices", values.cpu_devices)
     peers = Peers.of_environment(os.environ).replaced(values.coordinator, values.num_processes, values.process_id)
@@ -89,11 +88,11 @@ def main(_: list[str], values: flags.FlagValues) -> None:
 
 def made(root: Place, results: dict[str, Any]) -> Iterator[str]:
     """What a run has made so far, by lines: the files to look at, and the commands to type next."""
-    place, phases = Workdir(root), results["phases"]
-    model = root / place.model.name if "export" in phases else None
+    workdir, phases = Workdir(root), results["phases"]
+    model = root / workdir.model.name if "export" in phases else None
     files = {"figures": root / "results.json"}
     if "evaluate" in phases:
-        files["report"] = root / place.report.name / "report.html"
+        files["report"] = root / workdir.report.name / "report.html"
     if model is not None:
         files |= {"model": model, "card": model.with_suffix(".md")}
     yield from (f"{name + ':':9}{path}" for name, path in files.items())

@@ -30,7 +30,7 @@ from rtseg_jax.command_line import Command, output_flag, parse_size
 from rtseg_jax.config import run_spec
 from rtseg_jax.errors import UserError
 from rtseg_jax.export.spec import CONVERTERS
-from rtseg_jax.files import check_folder, on_disk, place
+from rtseg_jax.files import check_folder, place
 from rtseg_jax.latency import LatencyModel, sweep
 from rtseg_jax.latency.child import PROGRESS
 from rtseg_jax.latency.devices import BACKENDS, SWEEP_BACKENDS, browser, check_device
@@ -83,8 +83,7 @@ def main(_: list[str], values: flags.FlagValues) -> None:
     spec = LatencySpec(**_tuples(request["latency"]))
     check_device(spec.device, "--device")
     browser.use_flags(values)
-    if on_disk(out_dir):
-        check_folder(out_dir, "--output")
+    check_folder(out_dir, "--output")
     base = LatencyModel.load(place(values.adapt_from)) if values.adapt_from else None
     with _Reporter(bar=values.request is None) as report:
         if "archs" in request:

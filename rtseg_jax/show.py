@@ -22,10 +22,11 @@ from rtseg_jax.errors import UserError
 from rtseg_jax.export.metadata import read_metadata
 from rtseg_jax.phase_names import phases_of
 from rtseg_jax.training.checkpoint_files import KeptCheckpoint, file_size, folder_size, kept_checkpoints
-from rtseg_jax.training.workdir import Workdir, differing_values, is_free
+from rtseg_jax.training.workdir import Workdir, differing_values, is_free, with_present_names
 from rtseg_jax.visualization.history import Timeline, read_history, timeline
 from rtseg_jax.visualization.results_table import results_table
 from rtseg_jax.visualization.sparkline import sparkline
+from rtseg_jax.visualization.wording import quantity
 
 CURVE_WIDTH = 26  # characters of a curve, shared by the phases: the table fits 80
 FOLDERS = ("report", "evaluation", "latency", "tensorboard", "compiled")
@@ -41,7 +42,8 @@ def read_run(root: str) -> tuple[Workdir, Json, Json]:
     config = _read_json(workdir.root / "config.json")
     if config is None:
         raise UserError(f"{root}: no run began in this folder, it has no config.json; name the workdir of a run")
-    return workdir, config, _read_json(workdir.root / "results.json") or {}
+    results = _read_json(workdir.root / "results.json") or {}
+    return workdir, config, {**results, "phases": with_present_names(results.get("phases", {}))}
 
 
 def _read_json(path: Path) -> Json | None:
@@ -81,9 +83,8 @@ def describe_run(workdir: Workdir, config: Json, results: Json) -> Iterator[Rend
     yield phase_table(config, results, points, checkpoints)
     if (evaluated := results.get("phases", {}).get("evaluate")) is not None:
         rows = evaluated["table"]
-        units = ({row.get(key, "ms") for row in rows} for key in ("predicted_unit", "latency_unit"))
-        predicted, measured = (next(iter(unit - {"ms"}), "ms") for unit in units)
-        yield results_table(rows, evaluated["target_ms"], predicted, measured)
+        measured = next((row["latency_unit"] for row in rows if "latency_unit" in row), "ms")
+        yield results_table(rows, evaluated["target_cost"], evaluated.get("cost_unit", "ms"), measured)
         yield escape(evaluated.get("verdict", ""))
     if points.points:
         yield curve_table(points)
@@ -146,10 +147,11 @@ def curve_table(points: Timeline) -> Table:
     table = _table("Curves: " + " │ ".join(widths), "", "", "first", "last", "lowest–highest")
     table.columns[1].justify = "left"
     table.columns[1].no_wrap = True
+    unit = next((row["cost_unit"] for _, row in points.points if "cost_unit" in row), "ms")
     for name, keys, factor, digits in (
         ("loss", ("losses", "total"), 1.0, 3),
         ("mIoU %", ("miou",), 100.0, 1),
-        ("latency", ("latency_ms",), 1.0, 2),
+        (f"{quantity(unit)} {unit}", ("cost",), 1.0, 2),
         ("channels %", ("kept",), 1.0, 1),
         ("steps/s", ("steps_per_second",), 1.0, 2),
     ):

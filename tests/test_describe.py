@@ -45,6 +45,12 @@ def test_target_in_milliseconds():
     assert "Latency target: 12.5 ms at 512×1024" in describe(run_spec(config))
 
 
+def test_target_of_a_budget():
+    config = base_config()
+    config.budget = "gmacs:5.7"
+    assert describe(run_spec(config)).endswith("Target: 5.7 GMACs at 512×1024")
+
+
 @pytest.mark.parametrize(
     ("group", "widths"),
     [

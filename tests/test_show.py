@@ -14,7 +14,7 @@ from rtseg_jax.architecture import ArchSpec
 from rtseg_jax.errors import UserError
 from rtseg_jax.show import read_run, show
 from rtseg_jax.training.checkpoint_files import kept_checkpoints, weights_provenance
-from rtseg_jax.training.workdir import config_digest, differing_values, is_free
+from rtseg_jax.training.workdir import Workdir, config_digest, differing_values, is_free
 from rtseg_jax.visualization.sparkline import sparkline
 from rtseg_jax.zoo import BiSeNetV2
 
@@ -32,9 +32,10 @@ ROW = {
     "miou": 0.5234,
     "parameters": 328_000,
     "gmacs": 0.097,
-    "predicted_ms": 2.5,
-    "predicted_interval_ms": [2.0, 3.0],
+    "predicted_cost": 2.5,
+    "predicted_interval": [2.0, 3.0],
     "latency_ms": 2.72,
+    "latency_unit": "ms",
 }
 RESULTS = {
     "provenance": ORIGIN,
@@ -42,13 +43,18 @@ RESULTS = {
     "phases": {
         "pretrain": {"miou": 0.25, "steps": 4, "seconds": 90.0, "provenance": ORIGIN},
         "search": {"sliced_miou": 0.125, "seconds": 30.0},
-        "evaluate": {"table": [ROW], "target_ms": 2.56, "verdict": "The search beats uniform scaling.", "seconds": 6.0},
+        "evaluate": {
+            "table": [ROW],
+            "target_cost": 2.56,
+            "verdict": "The search beats uniform scaling.",
+            "seconds": 6.0,
+        },
     },
 }
 HISTORY = [
     {"phase": "pretrain", "step": 2, "losses": {"total": 4.0}, "steps_per_second": 1.0},
     {"phase": "pretrain", "step": 4, "losses": {"total": 2.0}, "steps_per_second": 3.0, "miou": 0.25},
-    {"phase": "search", "step": 4, "losses": {"total": 1.0}, "latency_ms": 5.0, "kept": {"a": [3, 4], "b": [1, 4]}},
+    {"phase": "search", "step": 4, "losses": {"total": 1.0}, "cost": 5.0, "kept": {"a": [3, 4], "b": [1, 4]}},
 ]
 
 
@@ -120,6 +126,34 @@ def test_curves(run):
     assert figures == ["4.000", "1.000", "1.000–4.000"]
     assert cells(shown, "channels %")[1:] == ["50.0", "50.0", "50.0–50.0"]
     assert cells(shown, "mIoU %")[1:] == ["25.0", "25.0", "25.0–25.0"]
+    assert cells(shown, "latency ms")[1:] == ["5.00", "5.00", "5.00–5.00"]
+
+
+def test_costs_have_the_unit_of_their_run(tmp_path):
+    predicted = {"predicted_cost": 0.5, "predicted_interval": [0.4, 0.6], "cost_unit": "GMACs"}
+    evaluated = {"table": [ROW | predicted], "target_cost": 0.6, "cost_unit": "GMACs"}
+    root = write_run(tmp_path / "budget", results={"phases": {"evaluate": evaluated}})
+    row = {"phase": "search", "step": 4, "cost": 0.55, "cost_unit": "GMACs", "kept": {"a": [3, 4]}}
+    (root / "history.jsonl").write_text(json.dumps(row) + "\n")
+    shown = text(root)
+    assert cells(shown, "cost GMACs")[1:] == ["0.55", "0.55", "0.55–0.55"]
+    assert "Target 0.60 GMACs" in shown
+    assert "predicted GMACs" in " ".join(shown.split())
+
+
+def test_files_that_called_every_cost_milliseconds(run, tmp_path):
+    """Of an earlier version: shown like those of now."""
+    names = {"predicted_cost": "predicted_ms", "predicted_interval": "predicted_interval_ms"}
+    row = {names.get(name, name): value for name, value in ROW.items() if name != "latency_unit"}
+    evaluated = {**RESULTS["phases"]["evaluate"], "table": [row], "target_ms": 2.56}
+    del evaluated["target_cost"]
+    root = write_run(tmp_path / "old", results={**RESULTS, "phases": {**RESULTS["phases"], "evaluate": evaluated}})
+    history = [{("latency_ms" if name == "cost" else name): value for name, value in row.items()} for row in HISTORY]
+    (root / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in history))
+    old, new = text(root), text(run)
+    for name in ("searched", "latency ms"):
+        assert cells(old, name) == cells(new, name)
+    assert Workdir(root).results()["phases"]["evaluate"]["target_cost"] == 2.56
 
 
 def test_a_column_is_the_mean_of_what_falls_into_it_or_lies_between():
@@ -157,7 +191,7 @@ def test_a_run_that_just_began_and_files_of_before(tmp_path):
 
 def test_differences_to_another_run(run, tmp_path):
     config = CONFIG | {"seed": 4, "data": CONFIG["data"] | {"data_dir": "/b"}, "budget": "gmacs:5"}
-    results = {"phases": {"evaluate": {"table": [ROW | {"miou": 0.5, "latency_ms": 3.0}], "target_ms": 2.5}}}
+    results = {"phases": {"evaluate": {"table": [ROW | {"miou": 0.5, "latency_ms": 3.0}], "target_cost": 2.5}}}
     shown = text(run, write_run(tmp_path / "other", config, results))
     assert cells(shown, "seed") == ["3", "4", ""]
     assert cells(shown, "budget") == ["None", "'gmacs:5'", ""]

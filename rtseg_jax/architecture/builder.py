@@ -194,7 +194,13 @@ class Builder:
         """Dropout, of whole maps where `maps`; nothing at rate 0."""
         if rate == 0:
             return x
-        return self.add(operators.Dropout, name, (x,), x.groups, x.extent, rate=rate, maps=maps)
+        return self.add(operators.Dropout, name, (x,), x.groups, x.extent, rate=rate, of="maps" if maps else "numbers")
+
+    def drop_path(self, name: str, x: Tensor, rate: float) -> Tensor:
+        """Stochastic depth (Huang et al. 2016): of some pictures nothing is left of a branch; nothing at rate 0."""
+        if rate == 0:
+            return x
+        return self.add(operators.Dropout, name, (x,), x.groups, x.extent, rate=rate, of="pictures")
 
     # --- channels ---
 

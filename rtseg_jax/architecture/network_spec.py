@@ -21,12 +21,19 @@ class Score:
       split: val or test.
       miou: percent.
       source: who printed it.
+      pretrained: whether training began with weights of ImageNet; None where no source says, or two disagree.
     """
 
     data_set: str
     split: str
     miou: float
     source: str
+    pretrained: bool | None = None
+
+    @property
+    def start(self) -> str:
+        """What training began with, for people."""
+        return {True: "pre-trained", False: "not pre-trained", None: "pre-training unknown"}[self.pretrained]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +77,6 @@ class Published:
       variant: which of several networks of that name this one is.
       scores: mIoU, each with its source.
       speeds: frames per second, likewise.
-      pretrained: whether what is scored began with weights of ImageNet; None where that is not known.
     """
 
     title: str
@@ -79,7 +85,6 @@ class Published:
     variant: str
     scores: tuple[Score, ...] = ()
     speeds: tuple[Speed, ...] = ()
-    pretrained: bool | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -474,10 +474,10 @@ class ChannelReduce(Plain):
 
 @dataclasses.dataclass(frozen=True)
 class Dropout(Plain):
-    """Dropout, in training only; of whole maps where `maps`."""
+    """Dropout, in training only: of single numbers, of whole maps, or of all that a picture has here."""
 
     rate: float
-    maps: bool = False
+    of: Literal["numbers", "maps", "pictures"] = "numbers"
 
 
 _NORM: tuple[Role, ...] = ("scale", "shift", "mean", "variance")

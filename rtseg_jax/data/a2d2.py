@@ -10,6 +10,7 @@ validation, `data.validation_share` of them, the same ones for the same seed.
 import sys
 from pathlib import Path
 
+from rtseg_jax.data.class_file import shipped_info
 from rtseg_jax.data.dataset import DatasetInfo, DataSpec, Source
 from rtseg_jax.data.findings import Finding
 from rtseg_jax.data.pair_source import PairSource
@@ -17,6 +18,7 @@ from rtseg_jax.data.pairing import pair_up
 from rtseg_jax.data.splitting import held_out
 from rtseg_jax.data.storage import Archives, Files, open_files
 
+INFO = shipped_info("a2d2", licence="CC BY-ND 4.0: no converted copies")
 HOLDS = "the folder camera_lidar_semantic/ with its scenes, or camera_lidar_semantic.tar"
 SPLITS = ("train", "validation")
 

@@ -9,6 +9,7 @@ Annotations are ids: 0 is anything else, ignored; class = id − 1. The full ADE
 
 from pathlib import Path
 
+from rtseg_jax.data.class_file import shipped_info
 from rtseg_jax.data.dataset import DatasetInfo, DataSpec, Source
 from rtseg_jax.data.decoding import RawLabel, read_label
 from rtseg_jax.data.findings import BadFile, Finding
@@ -19,6 +20,7 @@ from rtseg_jax.data.storage import Files, open_files
 from rtseg_jax.errors import UserError
 
 ARCHIVE = "ADEChallengeData2016.zip"
+INFO = shipped_info("ade20k", licence="research and education; no redistribution", rule="ade20k")
 HOLDS = f"the folder ADEChallengeData2016/ with images/ and annotations/, the one above it, or {ARCHIVE}"
 SPLITS = ("train", "validation")
 _FOLDERS = {"train": "training", "validation": "validation"}

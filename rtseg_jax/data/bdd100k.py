@@ -7,6 +7,7 @@ Masks are Cityscapes' train ids. The published set has pictures without masks an
 refused by name, or left out with `data.bad=skip`.
 """
 
+from rtseg_jax.data.class_file import shipped_info
 from rtseg_jax.data.dataset import DatasetInfo, DataSpec, Source
 from rtseg_jax.data.findings import Finding
 from rtseg_jax.data.layout import find_layout
@@ -15,6 +16,7 @@ from rtseg_jax.data.pairing import pair_up
 from rtseg_jax.data.storage import Files
 from rtseg_jax.errors import UserError
 
+INFO = shipped_info("bdd100k", licence="education, research, non-profit; with its notice", rule="bdd100k")
 HOLDS = (
     "the folder that holds bdd100k/images/10k/ and bdd100k/labels/sem_seg/masks/, or bdd100k_images_10k.zip and "
     "bdd100k_sem_seg_labels_trainval.zip"

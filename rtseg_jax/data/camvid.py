@@ -14,6 +14,7 @@ frames do, with the same result (`segnet_split`).
 
 from pathlib import PurePosixPath
 
+from rtseg_jax.data.class_file import shipped_info
 from rtseg_jax.data.dataset import DatasetInfo, DataSpec, Source
 from rtseg_jax.data.findings import Finding
 from rtseg_jax.data.pair_source import PairSource
@@ -21,6 +22,7 @@ from rtseg_jax.data.pairing import Pair, Pairing, listed_pairs, pair_up, stem
 from rtseg_jax.data.storage import Files, open_files
 from rtseg_jax.errors import UserError
 
+INFO = shipped_info("camvid", licence="480×360 copy: CC BY-NC 4.0; original: research, to be cited")
 HOLDS = (
     "the folder that holds train/, trainannot/, val/ and valannot/, or the original's pictures and NAME_L.png labels"
 )

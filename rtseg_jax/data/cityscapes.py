@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Integer
 
+from rtseg_jax.data.class_file import shipped_info
 from rtseg_jax.data.dataset import DatasetInfo, DataSpec, Source
 from rtseg_jax.data.findings import Finding
 from rtseg_jax.data.pair_source import PairSource
@@ -19,6 +20,7 @@ from rtseg_jax.data.pairing import pair_up
 from rtseg_jax.data.storage import Archives, Files, open_files
 from rtseg_jax.errors import UserError
 
+INFO = shipped_info("cityscapes", licence="own terms: non-commercial, no redistribution", rule="cityscapes")
 HOLDS = "the folder that holds leftImg8bit/ and gtFine/, or leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip"
 SPLITS = ("train", "validation", "test")
 _FOLDERS = {"train": "train", "validation": "val"}

@@ -12,6 +12,7 @@ import sys
 import numpy as np
 from jaxtyping import Integer
 
+from rtseg_jax.data.class_file import shipped_info
 from rtseg_jax.data.dataset import DatasetInfo, DataSpec, Source
 from rtseg_jax.data.findings import Finding
 from rtseg_jax.data.layout import find_layout
@@ -19,6 +20,7 @@ from rtseg_jax.data.pair_source import PairSource
 from rtseg_jax.data.pairing import pair_up
 from rtseg_jax.data.splitting import held_out
 
+INFO = shipped_info("kitti", classes="cityscapes", licence="CC BY-NC-SA 3.0", rule="cityscapes")
 HOLDS = "the folder that holds training/image_2/ and training/semantic/, or data_semantics.zip"
 SPLITS = ("train", "validation")
 _PLACES = ("", "data_semantics/")

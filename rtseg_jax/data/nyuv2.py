@@ -20,12 +20,14 @@ import numpy as np
 import scipy.io
 from jaxtyping import Integer, UInt8
 
+from rtseg_jax.data.class_file import shipped_info
 from rtseg_jax.data.dataset import DatasetInfo, DataSpec, Description, Example, Source
 from rtseg_jax.data.findings import BadFile, Finding
 from rtseg_jax.data.label_table import UNKNOWN, LabelTable
 from rtseg_jax.errors import UserError
 
 LABELED, MAPPING, LABELS, SPLITS_FILE = "nyu_depth_v2_labeled.mat", "classMapping40.mat", "labels40.mat", "splits.mat"
+INFO = shipped_info("nyuv2", licence="none stated; research")
 HOLDS = f"the folder that holds {LABELED}, {SPLITS_FILE} and {MAPPING} or {LABELS}"
 SPLITS = ("train", "test")
 _INDICES = {"train": "trainNdxs", "test": "testNdxs"}

@@ -10,7 +10,6 @@ from rtseg_jax.data import (
     ade20k,
     bdd100k,
     camvid,
-    catalogue,
     cityscapes,
     folder,
     kitti,
@@ -40,12 +39,14 @@ class Entry:
     """One row: a data set that this package knows.
 
     Attributes:
+      title: its name, for people.
       info: classes; or the function that finds them out from what the spec names.
       splits: names of the parts that have labels, as `data.train_split` and `data.validation_split` name them.
       read: the reader; None where the pictures are drawn.
       holds: what `data_dir` must be, for those who have not given it.
     """
 
+    title: str
     info: DatasetInfo | Callable[[DataSpec], DatasetInfo]
     splits: tuple[str, ...]
     read: Reader | None = None
@@ -58,16 +59,16 @@ class Entry:
 
 
 KNOWN: dict[str, Entry] = {
-    "synthetic_streets": Entry(streets_info, ("train", "validation")),
-    "camvid": Entry(catalogue.CAMVID, camvid.SPLITS, camvid.read, camvid.HOLDS),
-    "cityscapes": Entry(catalogue.CITYSCAPES, cityscapes.SPLITS, cityscapes.read, cityscapes.HOLDS),
-    "folder": Entry(folder.info, folder.SPLITS, folder.read, folder.HOLDS),
-    "voc2012": Entry(catalogue.VOC2012, voc2012.SPLITS, voc2012.read, voc2012.HOLDS),
-    "ade20k": Entry(catalogue.ADE20K, ade20k.SPLITS, ade20k.read, ade20k.HOLDS),
-    "kitti": Entry(catalogue.KITTI, kitti.SPLITS, kitti.read, kitti.HOLDS),
-    "bdd100k": Entry(catalogue.BDD100K, bdd100k.SPLITS, bdd100k.read, bdd100k.HOLDS),
-    "a2d2": Entry(catalogue.A2D2, a2d2.SPLITS, a2d2.read, a2d2.HOLDS),
-    "nyuv2": Entry(catalogue.NYUV2, nyuv2.SPLITS, nyuv2.read, nyuv2.HOLDS),
+    "synthetic_streets": Entry("drawn streets", streets_info, ("train", "validation")),
+    "camvid": Entry("CamVid", camvid.INFO, camvid.SPLITS, camvid.read, camvid.HOLDS),
+    "cityscapes": Entry("Cityscapes", cityscapes.INFO, cityscapes.SPLITS, cityscapes.read, cityscapes.HOLDS),
+    "folder": Entry("own pictures", folder.info, folder.SPLITS, folder.read, folder.HOLDS),
+    "voc2012": Entry("PASCAL VOC 2012", voc2012.INFO, voc2012.SPLITS, voc2012.read, voc2012.HOLDS),
+    "ade20k": Entry("ADE20K", ade20k.INFO, ade20k.SPLITS, ade20k.read, ade20k.HOLDS),
+    "kitti": Entry("KITTI", kitti.INFO, kitti.SPLITS, kitti.read, kitti.HOLDS),
+    "bdd100k": Entry("BDD100K", bdd100k.INFO, bdd100k.SPLITS, bdd100k.read, bdd100k.HOLDS),
+    "a2d2": Entry("A2D2", a2d2.INFO, a2d2.SPLITS, a2d2.read, a2d2.HOLDS),
+    "nyuv2": Entry("NYU Depth V2", nyuv2.INFO, nyuv2.SPLITS, nyuv2.read, nyuv2.HOLDS),
 }
 
 

@@ -2,12 +2,15 @@
 
 import numpy as np
 
-from rtseg_jax.data.catalogue import SYNTHETIC_STREETS
+from rtseg_jax.data.class_file import shipped_info
 from rtseg_jax.data.dataset import DatasetInfo, DataSpec, Description, Example, Size
 from rtseg_jax.data.street_look import photograph
 from rtseg_jax.data.street_scene import draw_street
 from rtseg_jax.errors import UserError
 from rtseg_jax.labels import IGNORE
+
+_CAMVID = shipped_info("camvid")
+SYNTHETIC_STREETS = DatasetInfo("synthetic_streets", _CAMVID.class_names, _CAMVID.palette)
 
 _SPLITS = {"train": 0, "validation": 1}
 

@@ -16,6 +16,7 @@ from pathlib import PurePosixPath
 import numpy as np
 import scipy.io
 
+from rtseg_jax.data.class_file import shipped_info
 from rtseg_jax.data.dataset import DatasetInfo, DataSpec, Source
 from rtseg_jax.data.decoding import RawLabel, read_label
 from rtseg_jax.data.findings import BadFile, Finding
@@ -25,6 +26,7 @@ from rtseg_jax.data.pairing import Pair, Pairing, stem
 from rtseg_jax.data.storage import Files
 from rtseg_jax.errors import UserError
 
+INFO = shipped_info("voc2012", licence="Flickr's terms; no redistribution", rule="voc")
 HOLDS = (
     "the folder that holds VOCdevkit/, VOC2012/ or JPEGImages/ and SegmentationClass/, or VOCtrainval_11-May-2012.tar"
 )

@@ -285,8 +285,8 @@ def _(op: operators.ChannelReduce, inputs: list[Map], context: Context) -> Map:
 
 @apply_op.register
 def _(op: operators.Dropout, inputs: list[Map], context: Context) -> Map:
-    axes = (1, 2) if op.maps else ()
-    return nn.Dropout(op.rate, broadcast_dims=axes, deterministic=not context.train)(inputs[0])
+    shared = {"numbers": (), "maps": (1, 2), "pictures": (1, 2, 3)}[op.of]
+    return nn.Dropout(op.rate, broadcast_dims=shared, deterministic=not context.train)(inputs[0])
 
 
 def _add_bias(x: Map, weights: Mapping[Role, jax.Array]) -> Map:

@@ -15,7 +15,7 @@ from rtseg_jax.models.variables import lookup
 from rtseg_jax.search.estimators import binarize, sample_path
 
 INITIAL_INDICATOR = 1.0
-INITIAL_SPREAD = 0.25  # equal indicators get equal latency gradients and would flip together
+INITIAL_SPREAD = 0.25  # equal indicators get equal gradients of cost and would flip together
 
 
 class ArchParams(NamedTuple):
@@ -87,5 +87,5 @@ def sample(network: Network, arch_params: ArchParams, key: jax.Array, temperatur
 
 
 def path_probabilities(arch_params: ArchParams) -> dict[str, Float[Array, " _"]]:
-    """Softmax of the path logits: the weights of the latency term."""
+    """Softmax of the path logits: the weights of the term of cost."""
     return {name: jax.nn.softmax(logits) for name, logits in arch_params.paths.items()}

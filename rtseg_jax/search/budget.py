@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from rtseg_jax.architecture import MIXED, ArchSpec, Block, Group, Network, counts, declare_spec
 from rtseg_jax.errors import UserError
-from rtseg_jax.latency import NetworkLatency
+from rtseg_jax.search.cost import NetworkCost, Target
 
 UNITS = {"gmacs": "GMACs", "mparams": "M parameters"}
 
@@ -40,12 +40,12 @@ class Budget:
         return Budget(kind, target)
 
     @property
-    def unit(self) -> str:
-        """For people."""
-        return UNITS[self.kind]
+    def aim(self) -> Target:
+        """With its unit."""
+        return Target(self.target, UNITS[self.kind])
 
-    def of_network(self, network: Network, image_size: tuple[int, int]) -> NetworkLatency:
-        """The cost of a network as a function of kept counts and path weights, as `pricing.network_latency`."""
+    def of_network(self, network: Network, image_size: tuple[int, int]) -> NetworkCost:
+        """The cost of a network as a function of kept counts and path weights; for milliseconds: `network_latency`."""
         count = self._block_count(image_size)
         walk, choices = tuple(network.walk()), network.choices
 

@@ -1,4 +1,4 @@
-"""The decision: from indicators and logits to an `ArchSpec` inside the latency target."""
+"""The decision: from indicators and logits to an `ArchSpec` inside the target."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -8,10 +8,10 @@ import numpy as np
 
 from rtseg_jax.architecture import SKIP, ArchSpec, Group, Network, NetworkSpec, live_groups
 from rtseg_jax.errors import UserError
-from rtseg_jax.latency import NetworkLatency
 from rtseg_jax.search.arch_params import ArchParams
+from rtseg_jax.search.cost import NetworkCost, Target
 
-LANDING = (0.98, 1.0)  # predicted latency of the decision over the target
+LANDING = (0.98, 1.0)  # predicted cost of the decision over the target
 
 Kept = Mapping[str, int]
 Paths = Mapping[str, str]
@@ -24,13 +24,13 @@ class Decision:
     Attributes:
       spec: the architecture.
       kept: indices of the kept indicators, by group.
-      latency_ms: predicted.
+      cost: predicted.
       warnings: what a user should know, with what to change.
     """
 
     spec: ArchSpec
     kept: Mapping[str, np.ndarray]
-    latency_ms: float
+    cost: float
     warnings: tuple[str, ...]
 
 
@@ -44,44 +44,43 @@ def make_spec(spec: NetworkSpec, network: Network, widths: Kept, paths: Paths) -
     return ArchSpec(spec, {group.name: int(widths[group.name]) for group in live_groups(network, paths)}, dict(paths))
 
 
-class LatencyOf:
-    """Predicted milliseconds of concrete decisions."""
+class CostOf:
+    """Predicted cost of concrete decisions."""
 
-    def __init__(self, network: Network, latency: NetworkLatency):
+    def __init__(self, network: Network, cost: NetworkCost):
         self._full = full_widths(network)
         self._choices = network.choices
-        self._latency = jax.jit(latency)
+        self._cost = jax.jit(cost)
 
     def __call__(self, widths: Kept, paths: Paths) -> float:
-        """Latency at the given widths (missing groups are full, they are dead anyway) and paths."""
+        """Cost at the given widths (missing groups are full, they are dead anyway) and paths."""
         kept = {name: np.float32(widths.get(name, size)) for name, size in self._full.items()}
         weights = {name: np.asarray(self._choices[name].weights(path), np.float32) for name, path in paths.items()}
-        return float(self._latency(kept, weights))
+        return float(self._cost(kept, weights))
 
 
-def reachable_range(network: Network, latency_of: LatencyOf) -> tuple[float, float]:
-    """Latency of the smallest and of the largest single-path network."""
+def reachable_range(network: Network, cost_of: CostOf) -> tuple[float, float]:
+    """Cost of the smallest and of the largest single-path network."""
     floors = {group.name: group.floor for group in network.searched_groups}
     cheap = {mixed.name: SKIP for mixed in network.mixed_blocks}
     costly = {
-        mixed.name: max(mixed.choices, key=lambda path: latency_of({}, {**cheap, mixed.name: path}))
+        mixed.name: max(mixed.choices, key=lambda path: cost_of({}, {**cheap, mixed.name: path}))
         for mixed in network.mixed_blocks
     }
-    return latency_of(floors, cheap), latency_of({}, costly)
+    return cost_of(floors, cheap), cost_of({}, costly)
 
 
 def check_reachable(
-    target_ms: float,
+    target: Target,
     reachable: tuple[float, float],
-    unit: str = "ms",
     fields: str = "config.latency.target_ms or target_fraction",
 ) -> None:
     """Raises `UserError` where no network of the space costs what is wanted; `fields` set the target."""
     low, high = reachable
-    if not low <= target_ms <= high:
+    if not low <= target.cost <= high:
         raise UserError(
-            f"the target of {target_ms:.3f} {unit} is out of reach: networks of this search space take {low:.3f} to "
-            f"{high:.3f} {unit}; set {fields} within that"
+            f"the target of {target.written(target.cost)} is out of reach: networks of this search space take "
+            f"{low:.3f} to {target.written(high)}; set {fields} within that"
         )
 
 
@@ -89,35 +88,32 @@ def decide(
     spec: NetworkSpec,
     network: Network,
     arch_params: ArchParams,
-    latency_of: LatencyOf,
-    target_ms: float,
-    unit: str = "ms",
+    cost_of: CostOf,
+    target: Target,
 ) -> Decision:
     """Takes the most probable paths that can be scaled to the target, then the widths.
 
-    A global threshold sets the widths, and then the best next slices are added while they fit. The predicted latency
+    A global threshold sets the widths, and then the best next slices are added while they fit. The predicted cost
     ends in [0.98, 1.00] of the target unless slices are too coarse for that; then a warning says so. It never falls
     when the target rises: the first slice or path that a lower target refuses costs more than all of what it takes.
     """
     indicators = {name: np.asarray(value, np.float64) for name, value in arch_params.widths.items()}
-    paths = _scalable_paths(network, arch_params, latency_of, target_ms)
+    paths = _scalable_paths(network, arch_params, cost_of, target.cost)
     groups = live_groups(network, paths)
-    widths = _threshold_widths(groups, indicators, lambda w: latency_of(w, paths), target_ms)
-    widths = _grow(groups, indicators, widths, lambda w: latency_of(w, paths), target_ms)
+    widths = _threshold_widths(groups, indicators, lambda w: cost_of(w, paths), target.cost)
+    widths = _grow(groups, indicators, widths, lambda w: cost_of(w, paths), target.cost)
     kept = {
         group.name: np.sort(np.argsort(-indicators[group.name], kind="stable")[: widths[group.name]])
         for group in groups
     }
-    predicted = latency_of(widths, paths)
-    warnings = _warnings(groups, widths, paths, predicted, target_ms, unit) + _path_warnings(
+    predicted = cost_of(widths, paths)
+    warnings = _warnings(groups, widths, paths, predicted, target) + _path_warnings(
         most_probable(network, arch_params), paths
     )
     return Decision(make_spec(spec, network, widths, paths), kept, predicted, warnings)
 
 
-def _scalable_paths(
-    network: Network, arch_params: ArchParams, latency_of: LatencyOf, target_ms: float
-) -> dict[str, str]:
+def _scalable_paths(network: Network, arch_params: ArchParams, cost_of: CostOf, target: float) -> dict[str, str]:
     """Most probable paths; the least certain ones change until the target lies between their floors and full widths.
 
     Changes are tried in the order of log-probability that they cost: cheaper paths while even the smallest widths are
@@ -135,16 +131,16 @@ def _scalable_paths(
         key=lambda change: change[0],
     )
     for _, name, path in changes:
-        if latency_of(floors, paths) <= target_ms:
+        if cost_of(floors, paths) <= target:
             break
         changed = {**paths, name: path}
-        if latency_of(floors, changed) < latency_of(floors, paths):
+        if cost_of(floors, changed) < cost_of(floors, paths):
             paths = changed
     for _, name, path in changes:
-        if latency_of({}, paths) >= LANDING[0] * target_ms:
+        if cost_of({}, paths) >= LANDING[0] * target:
             break
         changed = {**paths, name: path}
-        if latency_of({}, changed) > latency_of({}, paths) and latency_of(floors, changed) <= target_ms:
+        if cost_of({}, changed) > cost_of({}, paths) and cost_of(floors, changed) <= target:
             paths = changed
     return paths
 
@@ -158,8 +154,8 @@ def most_probable(network: Network, arch_params: ArchParams) -> dict[str, str]:
 def _threshold_widths(
     groups: tuple[Group, ...],
     indicators: Mapping[str, np.ndarray],
-    latency: Callable[[Kept], float],
-    target_ms: float,
+    cost: Callable[[Kept], float],
+    target: float,
 ) -> dict[str, int]:
     """Widths at the lowest global threshold whose network is within the target."""
 
@@ -171,7 +167,7 @@ def _threshold_widths(
     low, high = 0, len(thresholds) - 1  # `high` is the smallest network: all floors
     while low < high:
         middle = (low + high) // 2
-        if latency(at(thresholds[middle])) <= target_ms:
+        if cost(at(thresholds[middle])) <= target:
             high = middle
         else:
             low = middle + 1
@@ -182,15 +178,15 @@ def _grow(
     groups: tuple[Group, ...],
     indicators: Mapping[str, np.ndarray],
     widths: dict[str, int],
-    latency: Callable[[Kept], float],
-    target_ms: float,
+    cost: Callable[[Kept], float],
+    target: float,
 ) -> dict[str, int]:
     """Adds slices, best next indicators first, until nothing more fits."""
     open_groups = {group.name: group for group in groups}
     while open_groups:
         best = max(open_groups.values(), key=lambda group: _next_value(indicators[group.name], widths[group.name]))
         grown = {**widths, best.name: min(best.size, widths[best.name] + best.multiple)}
-        if grown[best.name] > widths[best.name] and latency(grown) <= LANDING[1] * target_ms:
+        if grown[best.name] > widths[best.name] and cost(grown) <= LANDING[1] * target:
             widths = grown
         else:
             del open_groups[best.name]
@@ -203,28 +199,26 @@ def _next_value(indicators: np.ndarray, kept: int) -> float:
 
 
 def _warnings(
-    groups: tuple[Group, ...], widths: Kept, paths: Paths, predicted: float, target_ms: float, unit: str
+    groups: tuple[Group, ...], widths: Kept, paths: Paths, predicted: float, target: Target
 ) -> tuple[str, ...]:
     result = []
     if paths and all(path == SKIP for path in paths.values()):
         result.append(
-            "every mixed block collapsed to skip: raise the latency target, lower search.path_rate or start the search "
+            "every mixed block collapsed to skip: raise the target, lower search.path_rate or start the search "
             "from a longer pretrained supernet"
         )
     if all(widths[group.name] <= group.floor for group in groups):
-        result.append("every width is at its floor: raise the latency target or lower loss.beta or search.width_rate")
-    return (*result, *landing_warnings(predicted, target_ms, unit))
+        result.append("every width is at its floor: raise the target or lower loss.beta or search.width_rate")
+    return (*result, *landing_warnings(predicted, target))
 
 
-def landing_warnings(
-    predicted: float, target_ms: float, unit: str = "ms", what: str = "the decided network"
-) -> tuple[str, ...]:
+def landing_warnings(predicted: float, target: Target, what: str = "the decided network") -> tuple[str, ...]:
     """What to say where a network is not within 98–100 % of its target; nothing where it is."""
-    if LANDING[0] * target_ms <= predicted <= LANDING[1] * target_ms:
+    if LANDING[0] * target.cost <= predicted <= LANDING[1] * target.cost:
         return ()
     return (
-        f"{what} is predicted at {predicted:.3f} {unit}, outside 98–100 % of the target {target_ms:.3f} {unit}: slices "
-        "of channels are too coarse to come nearer; choose another target",
+        f"{what} is predicted at {target.written(predicted)}, outside 98–100 % of the target "
+        f"{target.written(target.cost)}: slices of channels are too coarse to come nearer; choose another target",
     )
 
 

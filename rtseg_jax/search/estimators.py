@@ -77,7 +77,7 @@ def scale_gradient(values: Float[Array, " p"], factor: Float[Array, ""]) -> Floa
     """The values as they are; their gradient is multiplied by `factor`, which gets none.
 
     At `factor` τ it makes up for the 1/τ in `sample_path`: what the task says of a path is then as loud at every
-    temperature, as what latency says is (ours).
+    temperature, as what cost says is (ours).
     """
     return values
 

@@ -1,4 +1,4 @@
-"""Which operator every mixed block gets: by held-out loss and milliseconds, and only where the evidence is clear."""
+"""Which operator every mixed block gets: by held-out loss and cost, and only where the evidence is clear."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -17,14 +17,14 @@ class Evidence(NamedTuple):
 
     Attributes:
       losses: loss with the change minus loss without it, one number per held-out batch.
-      cost: milliseconds that the change adds; negative where it saves some.
+      cost: what the change adds; negative where it saves some.
     """
 
     losses: Float[np.ndarray, " n"]
     cost: float
 
     def value(self, price: float) -> float:
-        """Mean loss plus the price of the milliseconds: below 0 the change pays."""
+        """Mean loss plus the price of the cost: below 0 the change pays."""
         return float(np.mean(self.losses)) + price * self.cost
 
     @property
@@ -50,5 +50,5 @@ def choose_paths(defaults: Mapping[str, str], evidence: Mapping[Change, Evidence
 
 
 def going_price(loss_before: float, loss_after: float, cost_before: float, cost_after: float) -> float:
-    """Loss per millisecond that narrowing by worth costs now; never negative."""
+    """Loss per cost that narrowing by worth costs now; never negative."""
     return max(0.0, loss_after - loss_before) / max(1e-9, cost_before - cost_after)

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from rtseg_jax.architecture import Group, Network, NetworkSpec, live_groups
-from rtseg_jax.latency import NetworkLatency
 from rtseg_jax.models import Architecture
+from rtseg_jax.search.cost import NetworkCost, Target
 from rtseg_jax.search.decide import Decision, landing_warnings, make_spec
 from rtseg_jax.search.ranking import Ranking, Rankings, ranked
 from rtseg_jax.search.worth import Bounds, Prices, below, best_widths, full_range, marginal_worth
@@ -26,14 +26,14 @@ class Rounds:
 
     Attributes:
       network: the supernet.
-      latency: predicted cost of a network.
-      target: cost that the last decision has to meet.
+      cost: predicted, of a network.
+      target: what the last decision has to meet.
       number: how many decisions there are.
     """
 
     network: Network
-    latency: NetworkLatency
-    target: float
+    cost: NetworkCost
+    target: Target
     number: int
     _known: dict[Any, Prices] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
@@ -41,7 +41,7 @@ class Rounds:
         """Costs of widths under these paths; compiled once for each choice of paths."""
         key = tuple(sorted(paths.items()))
         if key not in self._known:
-            self._known[key] = Prices(self.groups(paths), self.latency, path_weights(self.network, paths))
+            self._known[key] = Prices(self.groups(paths), self.cost, path_weights(self.network, paths))
         return self._known[key]
 
     def groups(self, paths: Paths) -> tuple[Group, ...]:
@@ -58,7 +58,7 @@ class Rounds:
     def target_of(self, number: int) -> float:
         """What decision `number` (from 1) has to meet: an even fall in the logarithm, ending at the target."""
         left = 1.0 - number / self.number
-        return self.target * max(1.0, self.start / self.target) ** left
+        return self.target.cost * max(1.0, self.start / self.target.cost) ** left
 
     def rankings(self, arch: WorthParams) -> dict[str, Ranking]:
         """What the channels of every group are worth, by the gradients of the last steps."""
@@ -73,7 +73,7 @@ class Rounds:
         groups = self.groups(paths)
         bounds = below(groups, self.kept(arch, paths))
         price = self.prices(paths)
-        if number == self.number and float(price([bounds.low])[0]) > self.target:
+        if number == self.number and float(price([bounds.low])[0]) > self.target.cost:
             bounds = Bounds(full_range(groups).low, bounds.high)
         return best_widths(groups, rankings, price, self.target_of(number), bounds)
 
@@ -87,16 +87,16 @@ class Rounds:
         return arch._replace(masks=masks, paths=path_weights(self.network, paths))
 
     def explained(self, rankings: Rankings, paths: Paths, widths: Mapping[str, int]) -> dict[str, dict[str, Any]]:
-        """For every live group: its width, its size, and the worth per millisecond of its last and of its next step."""
+        """For every live group: its width, its size, and the worth per cost of its last and of its next step."""
         return marginal_worth(self.groups(paths), rankings, self.prices(paths), widths)
 
-    def decision(self, spec: NetworkSpec, arch: WorthParams, unit: str = "ms") -> Decision:
+    def decision(self, spec: NetworkSpec, arch: WorthParams) -> Decision:
         """The decided architecture, cut out of the final masks."""
         paths = decided_paths(self.network, arch)
         kept = {group.name: np.flatnonzero(np.asarray(arch.masks[group.name])) for group in self.groups(paths)}
         widths = {name: len(indices) for name, indices in kept.items()}
         cost = float(self.prices(paths)([widths])[0])
-        warnings = landing_warnings(cost, self.target, unit)
+        warnings = landing_warnings(cost, self.target)
         return Decision(make_spec(spec, self.network, widths, paths), kept, cost, warnings)
 
 

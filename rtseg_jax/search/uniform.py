@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from rtseg_jax.architecture import MIXED, ArchSpec, Group, Network, NetworkSpec, live_groups
-from rtseg_jax.search.decide import LatencyOf, full_widths, make_spec
+from rtseg_jax.search.decide import CostOf, full_widths, make_spec
 
 FORMS = {  # by name: path of every mixed block, share of the head's channels that everything is scaled from
     "lir_quarter_head": ("lir", 0.25),
@@ -38,7 +38,7 @@ def mixed_paths(network: Network) -> dict[str, str]:
 
 
 def uniform_spec(
-    spec: NetworkSpec, network: Network, latency_of: LatencyOf, target_ms: float, form: str = STRONGEST
+    spec: NetworkSpec, network: Network, cost_of: CostOf, target: float, form: str = STRONGEST
 ) -> ArchSpec:
     """The largest uniform scaling of the supernet within the target, filled up to it slice by slice.
 
@@ -57,11 +57,11 @@ def uniform_spec(
     low, high = 0, len(factors) - 1
     while low < high:
         middle = (low + high + 1) // 2
-        if latency_of(widths(factors[middle]), paths) <= target_ms:
+        if cost_of(widths(factors[middle]), paths) <= target:
             low = middle
         else:
             high = middle - 1
-    filled = _filled(groups, widths(factors[low]), shares, lambda w: latency_of(w, paths) <= target_ms)
+    filled = _filled(groups, widths(factors[low]), shares, lambda w: cost_of(w, paths) <= target)
     return make_spec(spec, network, filled, paths)
 
 

@@ -1,8 +1,8 @@
-"""The decision by worth: the network that loses least for the milliseconds that it saves.
+"""The decision by worth: the network that loses least for the cost that it saves.
 
-What channels are worth is in `ranking.py`. Groups are compared by worth per millisecond (a knapsack against a latency
-table, as in HALP 2022), priced by the latency predictor itself: in the tiles of the device, and with the products
-between groups that gradients of latency hide.
+What channels are worth is in `ranking.py`. Groups are compared by worth per cost (a knapsack against a latency
+table, as in HALP 2022), priced by the predictor itself: in the tiles of the device, and with the products
+between groups that gradients of cost hide.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from rtseg_jax.architecture import Group
-from rtseg_jax.latency import NetworkLatency
+from rtseg_jax.search.cost import NetworkCost
 from rtseg_jax.search.ranking import Rankings
 
 LARGEST_CHANGE = 2.0  # factor by which a group may shrink in one round
@@ -26,10 +26,10 @@ Totals = Mapping[str, Float[np.ndarray, " _"]]
 class Prices:
     """Predicted cost of many networks at once that differ in their widths only."""
 
-    def __init__(self, groups: Sequence[Group], latency: NetworkLatency, weights: Mapping[str, jax.Array]):
+    def __init__(self, groups: Sequence[Group], cost: NetworkCost, weights: Mapping[str, jax.Array]):
         self._names = [group.name for group in groups]
-        self._latency = jax.jit(
-            jax.vmap(lambda row: latency(dict(zip(self._names, row, strict=True)), weights))  # type: ignore[arg-type]
+        self._cost = jax.jit(
+            jax.vmap(lambda row: cost(dict(zip(self._names, row, strict=True)), weights))  # type: ignore[arg-type]
         )
 
     def __call__(self, candidates: Sequence[Widths]) -> Float[np.ndarray, " n"]:
@@ -37,7 +37,7 @@ class Prices:
         rows = np.asarray([[widths[name] for name in self._names] for widths in candidates], np.float32)
         missing = -len(rows) % CANDIDATES  # a few sizes only, so that few are compiled
         padded = np.concatenate([rows, np.repeat(rows[:1], missing, 0)]).reshape(-1, CANDIDATES, len(self._names))
-        return np.concatenate([np.asarray(self._latency(part)) for part in padded])[: len(rows)].astype(np.float64)
+        return np.concatenate([np.asarray(self._cost(part)) for part in padded])[: len(rows)].astype(np.float64)
 
 
 @dataclasses.dataclass(frozen=True)

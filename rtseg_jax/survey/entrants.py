@@ -75,7 +75,7 @@ def of_run(root: Path) -> Entrant:
         raise UserError(f"--workdir={root}: there is no architecture.json; name the workdir of a run that is trained")
     arch, results = ArchSpec.load(workdir.architecture), workdir.results()
     name = re.sub(r"\W+", "_", workdir.root.name)
-    published = Published(f"own: {workdir.root.name}", "this run", OWN, "", _own_scores(results), pretrained=False)
+    published = Published(f"own: {workdir.root.name}", "this run", OWN, "", _own_scores(results))
     return Entrant(name, arch, published)
 
 
@@ -83,7 +83,9 @@ def _own_scores(results: dict[str, Any]) -> tuple[Score, ...]:
     best = results.get("choice", {}).get("best")
     rows = results["phases"].get("evaluate", {}).get("table", ())
     data = results.get("config", {}).get("data", {}).get("name", "own data")
-    return tuple(Score(data, "val", 100 * row["miou"], "this run") for row in rows if row["name"] == best)
+    return tuple(
+        Score(data, "val", 100 * row["miou"], "this run", pretrained=False) for row in rows if row["name"] == best
+    )
 
 
 def unique(entrants: Sequence[Entrant]) -> list[Entrant]:

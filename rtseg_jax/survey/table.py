@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rtseg_jax.architecture.network_spec import Published, Score
+from rtseg_jax.architecture.network_spec import Score
 from rtseg_jax.survey.entrants import Entrant
 from rtseg_jax.survey.ranking import Ranking
 from rtseg_jax.survey.rows import Row, Size, size_text
@@ -63,16 +63,11 @@ def markdown(survey: Survey) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def score_text(score: Score | None, published: Published) -> str:
+def score_text(score: Score | None) -> str:
     """A score with data set, split, source and pre-training."""
     if score is None:
         return "–"
-    return f"{score.miou:.1f} {score.data_set} {score.split}, {score.source}, {pretraining(published)}"
-
-
-def pretraining(published: Published) -> str:
-    """Whether what is scored was pre-trained."""
-    return {True: "pre-trained", False: "not pre-trained", None: "pre-training unknown"}[published.pretrained]
+    return f"{score.miou:.1f} {score.data_set} {score.split}, {score.source}, {score.start}"
 
 
 def outcome(row: Row) -> str:
@@ -98,7 +93,7 @@ def _speeds(survey: Survey) -> str:
     for entrant in survey.entrants:
         rows = [survey.row(entrant.name, size) for size in sizes]
         published = entrant.published
-        known = [published.title, TAXONOMY[published.taxonomy], score_text(entrant.score, published)]
+        known = [published.title, TAXONOMY[published.taxonomy], score_text(entrant.score)]
         lines.append([*known, f"{rows[0].parameters / 1e6:.2f}", *map(outcome, rows)])
     refused = [f"- {row.network} at {size_text(row.size)}: {row.refused}" for row in survey.rows if row.refused]
     left = [f"- {row.network} at {size_text(row.size)}: {row.left_out}" for row in survey.rows if row.left_out]
@@ -148,8 +143,8 @@ def as_csv(survey: Survey) -> str:
     text = io.StringIO()
     writer = csv.writer(text)
     clocks = ("mean_ms", "p50_ms", "p90_ms", "p95_ms", "min_ms", "noise")
-    score = ("miou", "data_set", "split", "source")
-    known = ("network", "title", "taxonomy", *score, "pretrained", "parameters", "gmacs", "width", "height")
+    score = ("miou", "data_set", "split", "source", "pretrained")
+    known = ("network", "title", "taxonomy", *score, "parameters", "gmacs", "width", "height")
     writer.writerow([*known, "fps", "passes", "clock", *clocks, "wall_mean_ms", "wall_p50_ms", "refused", "left_out"])
     for entrant in survey.entrants:
         published, shown = entrant.published, entrant.score
@@ -158,7 +153,7 @@ def as_csv(survey: Survey) -> str:
             row, (height, width) = survey.row(entrant.name, size), size
             main, wall = row.latency, row.latencies[0] if row.latencies else None
             writer.writerow(
-                [entrant.name, published.title, published.taxonomy, *scored, published.pretrained]
+                [entrant.name, published.title, published.taxonomy, *scored]
                 + [row.parameters, row.gmacs, width, height, row.fps, row.passes, main and main.clock]
                 + [main and getattr(main, name) for name in clocks]
                 + [wall and wall.mean_ms, wall and wall.p50_ms, row.refused, row.left_out]

@@ -1,9 +1,9 @@
-"""The price of a millisecond in the mended published search: β as a dual variable (ours; published: β is constant).
+"""The price of a unit of cost in the mended published search: β as a dual variable (ours; published: β is constant).
 
 A constant β pulls with the same force however wide the gap is: it ends beside its target where the task pulls as hard
-the other way, and above it the task has no say. A dual variable rises from 0 while latency is above its target, falls
-while it is below, and rests where the task and the milliseconds balance at the target. It is never negative: latency
-alone never makes a network wider.
+the other way, and above it the task has no say. A dual variable rises from 0 while cost is above its target, falls
+while it is below, and rests where task and cost balance at the target. It is never negative: cost alone never makes a
+network wider.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 SATURATED_GAP = 0.1  # relative gap from which on the price changes no faster
 GAIN = 10.0  # e-folds of the price over a search that stays 10 % above its target
-DAMPING = 1.0  # e-folds of the price between a gap of 0 and of 10 %: without it latency swings around its target
+DAMPING = 1.0  # e-folds of the price between a gap of 0 and of 10 %: without it the cost swings around its target
 LARGEST = 7.0  # log(1 + price / β), so 1,000 times β: what a target out of reach may not outgrow
 
 

@@ -1,6 +1,7 @@
 """Orbax checkpoints of a phase: atomic, written while training goes on, and the newest that can be read is used."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -43,7 +44,7 @@ class Checkpoints:
         Raises:
           UserError: this one, or the one before, cannot be written.
         """
-        with _Writing(self._folder):
+        with _writing(self._folder):
             self._manager.save(
                 step,
                 args=ocp.args.StandardSave(tree),
@@ -82,7 +83,7 @@ class Checkpoints:
 
     def delete(self, step: int) -> None:
         """Removes a checkpoint."""
-        with _Writing(self._folder):
+        with _writing(self._folder):
             self._manager.delete(step)
 
     def resume(self, like: Any) -> tuple[int, Any] | None:
@@ -136,25 +137,22 @@ class Checkpoints:
         Raises:
           UserError: something could not be written.
         """
-        with _Writing(self._folder):
+        with _writing(self._folder):
             self._manager.close()
 
 
-class _Writing:
+@contextlib.contextmanager
+def _writing(folder: Place) -> Iterator[None]:
     """Says in one line why a checkpoint was not written: a full disk, most often."""
-
-    def __init__(self, folder: Place):
-        self._folder = folder
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, Exception) and not lost(error):
-            raise UserError(
-                f"{self._folder}: a checkpoint could not be written ({_reason(error)}); make room or mend the folder, "
-                "and start the run again: it goes on from the last checkpoint that is whole"
-            ) from error
+    try:
+        yield
+    except Exception as error:
+        if lost(error):
+            raise
+        raise UserError(
+            f"{folder}: a checkpoint could not be written ({_reason(error)}); make room or mend the folder, and start "
+            "the run again: it goes on from the last checkpoint that is whole"
+        ) from error
 
 
 def _reason(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from rtseg_jax.data import training_batches
 from rtseg_jax.files import write_json
 from rtseg_jax.models import Architecture, SegmentationNetwork
 from rtseg_jax.models.normalization import normalize
-from rtseg_jax.search.decide import LatencyOf
+from rtseg_jax.search.decide import CostOf
 from rtseg_jax.search.path_choice import Change, Evidence, choose_paths, going_price
 from rtseg_jax.search.ranking import Rankings
 from rtseg_jax.search.rounds import Rounds, architecture_of, decided_paths, default_paths
@@ -21,7 +21,7 @@ from rtseg_jax.search.worth_params import WorthParams
 from rtseg_jax.training.losses import LossSpec, segmentation_losses
 from rtseg_jax.training.placement import Placement
 from rtseg_jax.training.processes import by_first, told
-from rtseg_jax.training.run import Latency, Run
+from rtseg_jax.training.run import Costs, Run
 from rtseg_jax.training.state import TrainState
 
 HELD_OUT_BATCHES = 8  # on which paths are compared
@@ -33,14 +33,14 @@ class Decider:
 
     run: Run
     rounds: Rounds
-    latency_of: LatencyOf
+    cost_of: CostOf
 
     @staticmethod
-    def start(run: Run, latency: Latency) -> "Decider":
+    def start(run: Run, costs: Costs) -> "Decider":
         """Of a run that searches by worth."""
         spec = run.spec.search
-        rounds = Rounds(run.supernet, latency.of_network, latency.target_ms, spec.rounds)
-        return Decider(run, rounds, latency.of_decision)
+        rounds = Rounds(run.supernet, costs.of_network, costs.target, spec.rounds)
+        return Decider(run, rounds, costs.of_decision)
 
     @property
     def loss(self) -> LossSpec:
@@ -99,7 +99,7 @@ class Decider:
         order = sorted(paths, key=lambda block: float(evidence[block, SKIP].losses.mean()))
         for block in order:
             floors = {group.name: group.floor for group in self.rounds.groups(paths)}
-            if self.latency_of(floors, paths) <= self.rounds.target:
+            if self.cost_of(floors, paths) <= self.rounds.target.cost:
                 break
             paths = {**paths, block: SKIP}
         return paths
@@ -108,7 +108,7 @@ class Decider:
         return architecture_of(self.run.supernet, arch, paths)
 
     def _cost(self, arch: WorthParams, paths: Mapping[str, str]) -> float:
-        return self.latency_of(self.rounds.kept(arch, paths), paths)
+        return self.cost_of(self.rounds.kept(arch, paths), paths)
 
 
 @dataclasses.dataclass(frozen=True)

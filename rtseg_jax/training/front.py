@@ -51,7 +51,7 @@ def front(config: ml_collections.ConfigDict, targets: list[float], out: Path) ->
         one.latency.target_ms, one.latency.predictor = target, predictor
         runs.append((target, one, Workdir(out / f"{target:g}ms")))
     for _, one, workdir in runs:
-        Run.start(run_spec(one), workdir).latency()  # whose targets are out of reach is said before hours are spent
+        Run.start(run_spec(one), workdir).costs()  # whose targets are out of reach is said before hours are spent
     rows: list[dict[str, Any]] = []
     for target, one, workdir in runs:
         train_and_evaluate(one, workdir.root)

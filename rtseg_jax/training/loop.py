@@ -125,15 +125,13 @@ def train(
 
 
 def _reporter(phase: Phase, start: int, spec: TrainSpec, workdir: Workdir) -> Reporter:
-    target, unit = (phase.setup.search.target_ms, phase.setup.search.unit) if phase.setup.search else (0.0, "ms")
     return Reporter(
         workdir,
         phase.name,
         start,
         phase.steps,
         batch_size=spec.batch_size,
-        target_ms=target,
-        unit=unit,
+        target=phase.setup.search.target if phase.setup.search else None,
         group_sizes={group.name: group.size for group in phase.setup.model.network.groups},
         tensorboard=spec.tensorboard,
     )

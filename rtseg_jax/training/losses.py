@@ -32,7 +32,7 @@ class LossSpec:
     With `ohem` the main head learns from hard pixels only; the auxiliary heads always learn from all of them.
 
     Attributes:
-      beta: of the latency term, per millisecond.
+      beta: of the term of cost, per unit of it (published: per millisecond).
       gamma: of the auxiliary losses.
       lam: of the pixel-wise distillation.
       kl_first: whose probabilities weigh it, see `distillation`.
@@ -148,12 +148,12 @@ def segmentation_losses(
 def total_loss(losses: Mapping[str, Scalar], spec: LossSpec, beta_factor: Scalar | float = 1.0) -> Scalar:
     """`L_seg + β·L_reg + γ·L_aux + λ·L_distill` over the terms present (RTSeg), and those of other papers likewise.
 
-    `L_reg` is under `latency`, in milliseconds: the gap |predicted − target| as published, or predicted − target. A
+    `L_reg` is under `cost`, in the target's unit: the gap |predicted − target| as published, or predicted − target. A
     term without a weight is an error. `beta_factor` is 1 as published.
     """
     weights = {
         "segmentation": 1.0,
-        "latency": spec.beta * beta_factor,
+        "cost": spec.beta * beta_factor,
         "auxiliary": spec.gamma,
         "distillation": spec.lam,
         "pairwise": spec.pairwise,

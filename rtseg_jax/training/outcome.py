@@ -15,11 +15,12 @@ from rtseg_jax.evaluation.upsampling import label_map
 from rtseg_jax.export.child import convert_in_child
 from rtseg_jax.latency import Timing, measure_networks_in_child, unit_of_device
 from rtseg_jax.models.normalization import normalize
+from rtseg_jax.search.cost import Target
 from rtseg_jax.search.uniform import supernet_spec
 from rtseg_jax.training.checkpoints import load_newest
 from rtseg_jax.training.processes import by_first, told
 from rtseg_jax.training.reporting import background, report
-from rtseg_jax.training.run import Latency, Run, zero_variables
+from rtseg_jax.training.run import Costs, Run, zero_variables
 from rtseg_jax.training.scoring import make_scorer
 from rtseg_jax.visualization.examples import Example, write_examples
 from rtseg_jax.visualization.results_table import results_table
@@ -30,29 +31,27 @@ PICTURES = 6  # validation pictures in the report
 Row = dict[str, Any]
 
 
-def evaluate(run: Run, latency: Latency | None) -> dict[str, Any]:
+def evaluate(run: Run, costs: Costs | None) -> dict[str, Any]:
     """Scores and measures every network of the run, prints the table, writes the report.
 
-    `latency` is None where the network was trained as it is: nothing is predicted, and there is no target.
+    `costs` is None where the network was trained as it is: nothing is predicted, and there is no target.
     """
     architectures = _architectures(run)
     timings = _measure(run, architectures)
     trained = [name for name in architectures if name in TRAINED and not (name == "supernet" and _sampled(run))]
     scores = {name: _score(run, name, architectures[name]) for name in trained}
-    rows = [_row(run, latency, name, arch, timings[name]) for name, arch in architectures.items()]
+    rows = [_row(run, costs, name, arch, timings[name]) for name, arch in architectures.items()]
     for row in rows:
         if row["name"] in scores:
             row["miou"] = scores[row["name"]].miou
     rows = _with_slicing_rows(run, rows)
     choice = told(run.workdir.results).get("choice")
     held_out = run.held_out is not run.dataset.train
-    target_ms, unit = (latency.target_ms, latency.unit) if latency else (None, "ms")
-    by_first(
-        print_table, rows, target_ms, unit, unit_of_device(run.spec.latency.device), verdict(rows, choice, held_out)
-    )
+    target = costs.target if costs else None
+    by_first(print_table, rows, target, unit_of_device(run.spec.latency.device), verdict(rows, choice, held_out))
     classes = {name: score.as_json() for name, score in scores.items()}
-    results = {"table": rows, "classes": classes, "target_ms": target_ms, "verdict": verdict(rows, choice, held_out)}
-    results |= background(run, latency) | ({} if unit == "ms" else {"unit": unit})
+    results = {"table": rows, "classes": classes, "verdict": verdict(rows, choice, held_out)}
+    results |= background(run, costs) | (target.to_json() if target else {"target_cost": None})
     info = run.dataset.info
     pictures = _pictures(run)
 
@@ -74,7 +73,8 @@ def export(run: Run) -> dict[str, Any]:
     """Writes `model.tflite` in a child process and returns its agreement with JAX, which the report then tells too."""
     converter = run.spec.latency.converter
     results = told(lambda: convert_in_child(run.workdir.root, run.workdir.model, converter))
-    if "network" in told(run.workdir.results)["phases"].get("evaluate", {}):  # an earlier version's has no such report
+    evaluated = told(run.workdir.results)["phases"].get("evaluate", {})
+    if "title" in evaluated.get("data", {}):  # an earlier version's has no such report
         report(run, {"export": results})
     return results
 
@@ -110,23 +110,20 @@ def _score(run: Run, name: str, arch: ArchSpec) -> Scores:
     return scorer(run.load(TRAINED[name], f"{TRAINED[name]}_variables", network))
 
 
-def _row(run: Run, latency: Latency | None, name: str, arch: ArchSpec, timing: Timing) -> Row:
+def _row(run: Run, costs: Costs | None, name: str, arch: ArchSpec, timing: Timing) -> Row:
     network = declare_spec(arch)
-    predicted = latency.of_arch(arch) if latency else None
-    units = {
-        "predicted_unit": latency.unit if latency else "ms",
-        "latency_unit": unit_of_device(run.spec.latency.device),
-    }
+    predicted = costs.of_arch(arch) if costs else None
     return {
         "name": name,
         "miou": None,
         "parameters": counts.parameters(network),
         "gmacs": counts.macs(network, run.spec.latency.image_size) / 1e9,
-        "predicted_ms": predicted and predicted.ms,
-        "predicted_interval_ms": predicted and [predicted.low_ms, predicted.high_ms],
+        "predicted_cost": predicted and predicted.ms,
+        "predicted_interval": predicted and [predicted.low_ms, predicted.high_ms],
+        **({"cost_unit": costs.target.unit} if costs else {}),
         "latency_ms": timing.ms,
+        "latency_unit": unit_of_device(run.spec.latency.device),
         "noise": timing.noise,
-        **{name: unit for name, unit in units.items() if unit != "ms"},
     }
 
 
@@ -142,13 +139,12 @@ def _with_slicing_rows(run: Run, rows: list[Row]) -> list[Row]:
     return [*rows[:position], *extra, *rows[position:]]
 
 
-def print_table(
-    rows: list[Row], target_ms: float | None, predicted: str = "ms", measured: str = "ms", verdict: str = ""
-) -> None:
-    """Prints the final table, and who won; `predicted` and `measured` are units."""
+def print_table(rows: list[Row], target: Target | None, measured: str = "ms", verdict: str = "") -> None:
+    """Prints the final table, and who won; `measured` is the unit of latencies."""
     console = Console()
-    console.print(results_table(rows, target_ms, predicted, measured))
-    if target_ms is not None:
+    cost, unit = (target.cost, target.unit) if target else (None, "")
+    console.print(results_table(rows, cost, unit, measured))
+    if target is not None:
         console.print(verdict, highlight=False)
 
 

@@ -19,7 +19,7 @@ from rtseg_jax.training.loop import Phase
 from rtseg_jax.training.optimizers import weight_optimizer
 from rtseg_jax.training.placement import Placement
 from rtseg_jax.training.processes import by_first, say, told
-from rtseg_jax.training.run import Latency, Run, log_warnings
+from rtseg_jax.training.run import Costs, Run, log_warnings
 from rtseg_jax.training.scoring import make_scorer
 from rtseg_jax.training.state import TrainState
 from rtseg_jax.training.step import SearchRule, StepSetup
@@ -37,7 +37,7 @@ def train(run: Run) -> Results:
     return results
 
 
-def pretrain(run: Run, latency: Latency) -> Results:
+def pretrain(run: Run, costs: Costs) -> Results:
     """Trains the supernet with every mask 1.
 
     By the published rule every mixed block averages its operators; by worth each step trains one sampled path.
@@ -45,7 +45,7 @@ def pretrain(run: Run, latency: Latency) -> Results:
     variables = run.initial_variables(run.supernet, run.seed("pretrain"))
     if run.spec.search.rule == "published":
         return fit(run, "pretrain", run.supernet, variables)
-    rule = WorthSearch(latency.of_network, latency.target_ms, latency.unit)
+    rule = WorthSearch(costs.of_network, costs.target)
     return fit(run, "pretrain", run.supernet, variables, rule=rule)
 
 
@@ -63,17 +63,17 @@ def finetune(run: Run) -> Results:
     return fit(run, "finetune", network, variables, teacher=run.has("pretrain"))
 
 
-def uniform(run: Run, latency: Latency) -> Results:
+def uniform(run: Run, costs: Costs) -> Results:
     """Trains the strongest uniform scaling to the target, for as long as the searched network had."""
     form = run.spec.search.yardstick
-    arch = uniform_spec(run.spec.network, run.supernet, latency.of_decision, latency.target_ms, form)
+    arch = uniform_spec(run.spec.network, run.supernet, costs.of_decision, costs.target.cost, form)
     arch = ArchSpec.from_json(told(arch.to_json))
     by_first(arch.save, run.workdir.uniform, run.workdir.provenance())
-    predicted = latency.of_decision(arch.widths, arch.paths)
-    log_warnings(landing_warnings(predicted, latency.target_ms, latency.unit, "the uniformly scaled network"))
+    predicted = costs.of_decision(arch.widths, arch.paths)
+    log_warnings(landing_warnings(predicted, costs.target, "the uniformly scaled network"))
     network = declare_spec(arch)
     results = fit(run, "uniform", network, run.initial_variables(network, run.seed("uniform")))
-    return results | {"predicted_ms": predicted}
+    return results | {"predicted_cost": predicted} | costs.target.to_json()
 
 
 def fit(

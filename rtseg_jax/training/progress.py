@@ -13,8 +13,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rtseg_jax.errors import UserError
 from rtseg_jax.files import on_disk
 from rtseg_jax.quiet import import_tensorflow
+from rtseg_jax.search.cost import Target
 from rtseg_jax.training.processes import is_first
 from rtseg_jax.training.workdir import Workdir
+from rtseg_jax.visualization.wording import quantity
 
 MEASURED = ("steps_per_second", "pictures_per_second", "input_wait", "device_peak_gib")
 """Fields of a history row that are measured, and differ between two runs of one config; the last where it is known."""
@@ -33,13 +35,12 @@ class Reporter:
         steps: int,
         *,
         batch_size: int,
-        target_ms: float,
-        unit: str = "ms",
+        target: Target | None,
         group_sizes: Mapping[str, int],
         tensorboard: bool,
     ):
-        self._phase, self._steps, self._target_ms, self._group_sizes = phase, steps, target_ms, group_sizes
-        self._unit, self._batch_size = unit, batch_size
+        self._phase, self._steps, self._target, self._group_sizes = phase, steps, target, group_sizes
+        self._batch_size = batch_size
         self._miou: float | None = None
         self._workdir = workdir
         self._speaks = is_first()  # the others count along, and neither write nor print
@@ -80,12 +81,13 @@ class Reporter:
             "step": step,
             **self._measured(step),
             **history_row(metrics, self._group_sizes),
+            **({} if self._target is None else {"cost_unit": self._target.unit}),
         }
         self._record(row)
         self._say(row)
         self._scalars(step, row["losses"] | {name: row[name] for name in MEASURED if name in row})
-        if "latency_ms" in row:
-            self._scalars(step, {"latency_ms": row["latency_ms"], "kept": kept_and_all(row)[0]})
+        if "cost" in row:
+            self._scalars(step, {"cost": row["cost"], "kept": kept_and_all(row)[0]})
 
     def score(self, step: int, miou: float) -> None:
         """Shows and records a validation score."""
@@ -118,7 +120,7 @@ class Reporter:
         return values if peak is None else {**values, "device_peak_gib": peak}
 
     def _say(self, row: Mapping[str, Any]) -> None:
-        status = status_line(row, self._miou, self._target_ms, self._unit)
+        status = status_line(row, self._miou, self._target)
         self._bar.update(self._task, status=status)
         if not self._console.is_terminal:
             self._console.print(f"{self._phase} {row['step']}/{self._steps} {status}", highlight=False, soft_wrap=True)
@@ -149,17 +151,18 @@ def kept_and_all(row: Mapping[str, Any]) -> tuple[int, int]:
     return sum(kept), sum(sizes)
 
 
-def status_line(row: Mapping[str, Any], miou: float | None, target_ms: float, unit: str = "ms") -> str:
-    """Speed, losses by term, score, latency against the target, kept channels."""
+def status_line(row: Mapping[str, Any], miou: float | None, target: Target | None = None) -> str:
+    """Speed, losses by term, score, cost against the target, kept channels."""
     parts = [f"{row['steps_per_second']:.2f} steps/s"]
     if row.get("input_wait", 0.0) >= NOTICED_WAIT:
         parts.append(f"{100 * row['input_wait']:.0f} % waiting for pictures")
     parts += [f"{name} {value:.3f}" for name, value in row["losses"].items()]
     if miou is not None:
         parts.append(f"mIoU {100 * miou:.1f} %")
-    if "latency_ms" in row:
+    if target is not None:
         kept, size = kept_and_all(row)
-        parts.append(f"latency {row['latency_ms']:.2f}/{target_ms:.2f} {unit}, {kept}/{size} channels kept")
+        cost = f"{quantity(target.unit)} {row['cost']:.2f}/{target.cost:.2f} {target.unit}"
+        parts.append(f"{cost}, {kept}/{size} channels kept")
     return " · ".join(parts)
 
 

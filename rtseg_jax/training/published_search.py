@@ -1,4 +1,4 @@
-"""The published search: straight-through widths and Gumbel paths, pulled by a latency term (RTSeg).
+"""The published search: straight-through widths and Gumbel paths, pulled by a term of cost (RTSeg).
 
 `LiteralSearch` is what the paper says, where it says something. `PublishedSearch` mends it; docs/search.md has a table
 of what differs and why.
@@ -12,8 +12,8 @@ import optax
 from jaxtyping import Array, Float
 
 from rtseg_jax.architecture import Network
-from rtseg_jax.latency import NetworkLatency
 from rtseg_jax.search.arch_params import ArchParams, path_probabilities, sample
+from rtseg_jax.search.cost import NetworkCost, Target
 from rtseg_jax.search.estimators import scale_gradient
 from rtseg_jax.training.beta_control import BetaControl
 from rtseg_jax.training.losses import LossSpec
@@ -27,23 +27,21 @@ FALLING = 0.5  # share of the search over which the target falls to its end
 
 @dataclasses.dataclass(frozen=True)
 class LiteralSearch:
-    """Trains `ArchParams` together with the weights, by L_seg + β·|latency − target| + γ·L_aux + λ·L_distill.
+    """Trains `ArchParams` together with the weights, by L_seg + β·|cost − target| + γ·L_aux + λ·L_distill.
 
     Attributes:
       spec: schedules.
       steps: length of the search.
-      latency: predicted milliseconds of a network.
-      target_ms: where they should be.
+      cost: predicted, of a network.
+      target: where it should be.
       optimizer: of the architecture parameters.
-      unit: what to call these milliseconds.
     """
 
     spec: SearchSpec
     steps: int
-    latency: NetworkLatency
-    target_ms: float
+    cost: NetworkCost
+    target: Target
     optimizer: optax.GradientTransformation
-    unit: str = "ms"
 
     def temperature(self, step: jax.Array) -> jax.Array:
         """τ falls exponentially from start to end."""
@@ -55,7 +53,7 @@ class LiteralSearch:
         return step >= int(self.spec.freeze_paths * self.steps)
 
     def sample(self, network: Network, state: TrainState, arch: ArchParams, key: jax.Array) -> Sample:
-        """Thresholded widths and one path per mixed block; the latency term is of the expected latency."""
+        """Thresholded widths and one path per mixed block; the term of cost is of the expected one."""
         frozen, temperature = self.frozen(state.step), self.temperature(state.step)
         settled = arch._replace(
             paths={name: jnp.where(frozen, _certain(value), value) for name, value in arch.paths.items()}
@@ -63,17 +61,17 @@ class LiteralSearch:
         architecture = sample(network, self.heard(settled, temperature), key, temperature)
         probabilities = path_probabilities(settled)
         kept = {name: mask.sum() for name, mask in architecture.masks.items()}
-        latency = self.latency(kept, probabilities)
-        metrics = {"latency_ms": latency, "kept": kept, "paths": probabilities}
-        return Sample(architecture, {"latency": self.latency_loss(latency, state.step)}, metrics)
+        cost = self.cost(kept, probabilities)
+        metrics = {"cost": cost, "kept": kept, "paths": probabilities}
+        return Sample(architecture, {"cost": self.cost_loss(cost, state.step)}, metrics)
 
     def heard(self, arch: ArchParams, temperature: jax.Array) -> ArchParams:
         """The same parameters, as the task's gradient reaches them."""
         return arch
 
-    def latency_loss(self, latency_ms: Float[Array, ""], step: jax.Array) -> Float[Array, ""]:
+    def cost_loss(self, cost: Float[Array, ""], step: jax.Array) -> Float[Array, ""]:
         """L_reg."""
-        return jnp.abs(latency_ms - self.target_ms)
+        return jnp.abs(cost - self.target.cost)
 
     def loss_factor(self, state: TrainState) -> Float[Array, ""] | float:
         """β is constant."""
@@ -88,45 +86,45 @@ class LiteralSearch:
 
 @dataclasses.dataclass(frozen=True)
 class PublishedSearch(LiteralSearch):
-    """The published search, mended: loss against milliseconds at a price that the target sets.
+    """The published search, mended: loss against cost at a price that the target sets.
 
-    Where it differs (ours): gradients are divided by what they cost, see `per_millisecond`; β is the scale of a price
-    that is a dual variable, see `BetaControl`, of a target that falls from the supernet's latency; the latency term is
+    Where it differs (ours): gradients are divided by what they cost, see `per_cost`; β is the scale of a price
+    that is a dual variable, see `BetaControl`, of a target that falls from the supernet's cost; the term of cost is
     signed, and the price never negative; the task's gradient of path logits does not depend on τ; indicators are
     clipped. What the auxiliary losses say is kept from the architecture by the step (`StepSetup.main_loss_only`).
 
     Attributes:
       loss: its β.
-      start_ms: expected latency before the first step.
+      start_cost: expected before the first step.
     """
 
     loss: LossSpec = dataclasses.field(kw_only=True)
-    start_ms: float = dataclasses.field(kw_only=True)
+    start_cost: float = dataclasses.field(kw_only=True)
 
     def heard(self, arch: ArchParams, temperature: jax.Array) -> ArchParams:
-        """The task's part of path gradients times τ: the estimator divides by it, the latency term does not."""
+        """The task's part of path gradients times τ: the estimator divides by it, the term of cost does not."""
         return arch._replace(paths={name: scale_gradient(value, temperature) for name, value in arch.paths.items()})
 
     def target_at(self, step: jax.Array) -> jax.Array:
-        """Target of a step, ms: falls by equal factors, so that the task has time to say what should go."""
+        """Target of a step: falls by equal factors, so that the task has time to say what should go."""
         left = jnp.maximum(1 - step / (FALLING * self.steps), 0.0)
-        return self.target_ms * jnp.maximum(1.0, self.start_ms / self.target_ms) ** left
+        return self.target.cost * jnp.maximum(1.0, self.start_cost / self.target.cost) ** left
 
-    def latency_loss(self, latency_ms: Float[Array, ""], step: jax.Array) -> Float[Array, ""]:
-        """Σ latency − target: the Lagrangian's constraint, whose multiplier is never negative."""
-        return latency_ms - self.target_at(step)
+    def cost_loss(self, cost: Float[Array, ""], step: jax.Array) -> Float[Array, ""]:
+        """Cost − target: the Lagrangian's constraint, whose multiplier is never negative."""
+        return cost - self.target_at(step)
 
     def loss_factor(self, state: TrainState) -> Float[Array, ""] | float:
-        """Price of a millisecond over β."""
+        """Price of a unit of cost over β."""
         return state.beta_control.factor
 
     def learn(self, state: TrainState, gradients: ArchParams, metrics: Metrics) -> tuple[TrainState, Metrics]:
         """Moves the architecture; metrics tell the price of this step, the state that of the next."""
-        slopes, costs = jax.grad(self.latency, argnums=(0, 1))(metrics["kept"], metrics["paths"])
+        slopes, costs = jax.grad(self.cost, argnums=(0, 1))(metrics["kept"], metrics["paths"])
         control: BetaControl = state.beta_control
         beta = self.loss.beta * control.factor
-        gap = metrics["latency_ms"] / self.target_at(state.step - 1) - 1  # of the step that has just been counted
-        state, metrics = super().learn(state, per_millisecond(gradients, slopes, costs), metrics)
+        gap = metrics["cost"] / self.target_at(state.step - 1) - 1  # of the step that has just been counted
+        state, metrics = super().learn(state, per_cost(gradients, slopes, costs), metrics)
         widths = {name: jnp.clip(value, *INDICATORS) for name, value in state.arch.widths.items()}
         state = dataclasses.replace(
             state, arch=state.arch._replace(widths=widths), beta_control=control.after(gap, self.steps)
@@ -134,20 +132,20 @@ class PublishedSearch(LiteralSearch):
         return state, metrics | {"beta": beta}
 
 
-def per_millisecond(
+def per_cost(
     gradients: ArchParams,
     slopes: dict[str, Float[Array, ""]],
     costs: dict[str, Float[Array, " _"]],
 ) -> ArchParams:
     """Gradients of the loss over what they cost: every group's by its slope, every block's by its range of paths.
 
-    What latency says is then the price for every indicator, whatever its slope, and what the task says its worth in
-    loss per millisecond. A group that costs nothing, as in a path that cannot be taken any more, does not move.
+    What cost says is then the price for every indicator, whatever its slope, and what the task says its worth in
+    loss per cost. A group that costs nothing, as in a path that cannot be taken any more, does not move.
 
     Args:
-      gradients: task and latency together.
-      slopes: milliseconds per indicator, by group.
-      costs: milliseconds of every path, by mixed block.
+      gradients: task and cost together.
+      slopes: cost of an indicator, by group.
+      costs: of every path, by mixed block.
     """
     return ArchParams(
         {name: _over(gradient, slopes[name]) for name, gradient in gradients.widths.items()},

@@ -6,22 +6,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from rtseg_jax.architecture import SKIP, ArchSpec
+from rtseg_jax.data.registry import entry_of
+from rtseg_jax.latency.devices import TITLES
 from rtseg_jax.training.processes import by_first
-from rtseg_jax.training.run import Latency, Run
+from rtseg_jax.training.run import Costs, Run
 from rtseg_jax.training.workdir import Workdir
 from rtseg_jax.visualization.examples import read_examples
 from rtseg_jax.visualization.history import read_history
 from rtseg_jax.visualization.report import RunStory, write_report
 
 
-def background(run: Run, latency: Latency | None) -> dict[str, Any]:
+def background(run: Run, costs: Costs | None) -> dict[str, Any]:
     """What the report says of the run beside its figures: network, day, device, numbers of pictures."""
     held_out = 0 if run.held_out is run.dataset.train else len(run.held_out)
     return {
         "network": run.spec.network.published.title.removesuffix(" supernet"),
         "date": datetime.date.today().isoformat(),
-        "device": {"backend": run.spec.latency.device, "details": device_details(latency.card if latency else {})},
+        "device": {"title": TITLES[run.spec.latency.device], "details": device_details(costs.card if costs else {})},
         "data": {
+            "title": entry_of(run.spec.data.name).title,
             "classes": run.dataset.info.num_classes,
             "training": len(run.dataset.train),
             "held_out": held_out,

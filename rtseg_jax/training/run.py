@@ -19,7 +19,6 @@ from rtseg_jax.errors import UserError
 from rtseg_jax.files import Place, place
 from rtseg_jax.latency import (
     LatencyModel,
-    NetworkLatency,
     Prediction,
     check_network,
     network_latency,
@@ -28,7 +27,8 @@ from rtseg_jax.latency import (
 )
 from rtseg_jax.models import SegmentationNetwork, initial_variables, variable_shapes
 from rtseg_jax.models.convolution import default_lowering
-from rtseg_jax.search.decide import LatencyOf, check_reachable, reachable_range
+from rtseg_jax.search.cost import NetworkCost, Target
+from rtseg_jax.search.decide import CostOf, check_reachable, reachable_range
 from rtseg_jax.search.rounds import default_paths
 from rtseg_jax.search.uniform import mixed_paths
 from rtseg_jax.training.checkpoints import load_newest
@@ -47,23 +47,21 @@ PHASE_SEEDS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Latency:
+class Costs:
     """What networks of a run cost, and what the search aims at.
 
     Attributes:
       of_network: cost by kept counts and path weights.
       of_decision: the same for whole numbers.
       of_arch: predicted milliseconds of an architecture with their interval; None where that is not known.
-      target_ms: the cost that the search aims at.
-      unit: of cost: milliseconds, unless they are modelled or the search has a budget in their place.
+      target: what the search aims at: milliseconds, unless it has a budget in their place.
       card: how was measured; empty where nothing was.
     """
 
-    of_network: NetworkLatency
-    of_decision: LatencyOf
+    of_network: NetworkCost
+    of_decision: CostOf
     of_arch: Callable[[ArchSpec], Prediction | None]
-    target_ms: float
-    unit: str
+    target: Target
     card: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -194,28 +192,27 @@ class Run:
         like = self.placement.put(optimizer.init(variables["params"]))
         return load_newest(self.source(str(before)).checkpoints(f"{before}_momentum"), like)
 
-    def latency(self) -> Latency:
+    def costs(self) -> Costs:
         """What networks cost by the budget or the predictor; raises `UserError` where the target is out of reach."""
         size = self.spec.latency.image_size
         if (budget := self.spec.budget) is not None:
-            of_decision = LatencyOf(self.supernet, of_network := budget.of_network(self.supernet, size))
-            check_reachable(
-                budget.target, reachable_range(self.supernet, of_decision), budget.unit, fields="config.budget"
-            )
-            return Latency(of_network, of_decision, lambda arch: None, budget.target, budget.unit)
+            of_decision = CostOf(self.supernet, of_network := budget.of_network(self.supernet, size))
+            check_reachable(budget.aim, reachable_range(self.supernet, of_decision), fields="config.budget")
+            return Costs(of_network, of_decision, lambda arch: None, budget.aim)
         model = self._predictor()
-        of_decision = LatencyOf(self.supernet, of_network := network_latency(self.supernet, size, model))
-        target_ms = told(lambda: float(self.spec.latency.target(of_decision({}, mixed_paths(self.supernet)))))
+        of_decision = CostOf(self.supernet, of_network := network_latency(self.supernet, size, model))
+        wanted = told(lambda: float(self.spec.latency.target(of_decision({}, mixed_paths(self.supernet)))))
+        target = Target(wanted, model.unit)
         low, high = reachable_range(self.supernet, of_decision)
         if self.spec.search.rule != "published":
             high = of_decision({}, default_paths(self.supernet))  # from where the search by worth begins
-        check_reachable(target_ms, (low, high), model.unit)
+        check_reachable(target, (low, high))
 
         def of_arch(arch: ArchSpec) -> Prediction | None:
             known = arch.network.name == self.spec.network.name  # whose blocks were measured
             return predict_arch(arch, size, model) if known else None
 
-        return Latency(of_network, of_decision, of_arch, target_ms, model.unit, model.card)
+        return Costs(of_network, of_decision, of_arch, target, model.card)
 
     def _predictor(self) -> LatencyModel:
         """The recorded predictor, or one measured now."""

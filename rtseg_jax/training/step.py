@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from rtseg_jax.architecture import Network
 from rtseg_jax.models import Architecture, SegmentationNetwork
 from rtseg_jax.models.normalization import normalize
+from rtseg_jax.search.cost import Target
 from rtseg_jax.training.losses import LossSpec, segmentation_losses, total_loss
 from rtseg_jax.training.placement import Placement
 from rtseg_jax.training.state import TrainState
@@ -51,13 +52,8 @@ class SearchRule(Protocol):
         ...
 
     @property
-    def target_ms(self) -> float:
+    def target(self) -> Target:
         """What the search aims at."""
-        ...
-
-    @property
-    def unit(self) -> str:
-        """Of its target."""
         ...
 
 

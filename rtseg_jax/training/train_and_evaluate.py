@@ -24,7 +24,7 @@ from rtseg_jax.training.processes import by_first, say, told
 from rtseg_jax.training.run import Run
 from rtseg_jax.training.workdir import Workdir
 
-NEED_LATENCY = {"pretrain", "search", "uniform", "evaluate"}
+NEED_COSTS = {"pretrain", "search", "uniform", "evaluate"}
 BUCKETS = "gs://"  # the only ones into which Orbax writes
 
 
@@ -92,13 +92,13 @@ def run_phases(
     notice: Notice,
     command: str = "",
 ) -> None:
-    """Checks data and latency target first, then claims the workdir and runs the phases that are left.
+    """Checks data and target first, then claims the workdir and runs the phases that are left.
 
     A start that ends in a wrong setting leaves the workdir to the next one; only a latency sweep stays in it.
     """
     run = Run.start(spec, place, notice)
-    priced = spec.searches and NEED_LATENCY & set(left)
-    latency: Any = run.latency() if priced else None  # only those phases are given it
+    priced = spec.searches and NEED_COSTS & set(left)
+    costs: Any = run.costs() if priced else None  # only those phases are given it
     by_first(place.claim, config, to_json(spec.info))
     if not (place.root / "config.json").exists():
         raise UserError(
@@ -109,11 +109,11 @@ def run_phases(
     by_first(place.describe_run, {**described, **recorded})
     steps: dict[str, Callable[[], dict[str, Any]]] = {
         "train": partial(phases.train, run),
-        "pretrain": partial(phases.pretrain, run, latency),
-        "search": partial(search_phase.search, run, latency),
+        "pretrain": partial(phases.pretrain, run, costs),
+        "search": partial(search_phase.search, run, costs),
         "finetune": partial(phases.finetune, run),
-        "uniform": partial(phases.uniform, run, latency),
-        "evaluate": partial(outcome.evaluate, run, latency),
+        "uniform": partial(phases.uniform, run, costs),
+        "evaluate": partial(outcome.evaluate, run, costs),
         "export": partial(outcome.export, run),
     }
     choosing.settle(run)

@@ -31,6 +31,23 @@ FREE_FIELDS = (
 )  # may differ between two starts of a run
 
 
+EARLIER_NAMES = {
+    "target_ms": "target_cost",
+    "predicted_ms": "predicted_cost",
+    "predicted_interval_ms": "predicted_interval",
+    "predicted_unit": "cost_unit",
+    "unit": "cost_unit",
+}
+"""Names in `results.json` and what they are now: runs that began before costs had their unit in their names go on."""
+
+
+def with_present_names(value: Any) -> Any:
+    """What a phase left, its names as they are now."""
+    if isinstance(value, Mapping):
+        return {EARLIER_NAMES.get(name, name): with_present_names(entry) for name, entry in value.items()}
+    return [with_present_names(entry) for entry in value] if isinstance(value, list) else value
+
+
 class Workdir:
     """Paths and files of one run."""
 
@@ -55,7 +72,7 @@ class Workdir:
 
     @property
     def worth(self) -> Place:
-        """Why the search by worth decided so: worth per millisecond of every group, decision by decision."""
+        """Why the search by worth decided so: worth per cost of every group, decision by decision."""
         return self.root / "worth.json"
 
     @property
@@ -100,7 +117,8 @@ class Workdir:
     def results(self) -> dict[str, Any]:
         """Contents of `results.json`: one entry per finished phase."""
         path = self.root / "results.json"
-        return json.loads(path.read_text()) if path.exists() else {"phases": {}}
+        found = json.loads(path.read_text()) if path.exists() else {"phases": {}}
+        return found | {"phases": with_present_names(found["phases"])}
 
     def finished(self, phase: str) -> bool:
         """Whether a phase has written its results."""

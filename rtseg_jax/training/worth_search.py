@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rtseg_jax.architecture import Network
-from rtseg_jax.latency import NetworkLatency
+from rtseg_jax.search.cost import NetworkCost, Target
 from rtseg_jax.search.worth_params import WorthParams, sample_worth
 from rtseg_jax.training.state import TrainState
 from rtseg_jax.training.step import Metrics, Sample
@@ -18,24 +18,22 @@ class WorthSearch:
     """Learns what channels are worth; the decisions themselves are made between steps, see `search.worth`.
 
     Attributes:
-      latency: predicted milliseconds of a network, to be logged.
-      target_ms: where they should end.
-      unit: what to call these milliseconds.
+      cost: predicted, of a network, to be logged.
+      target: where it should end.
     """
 
-    latency: NetworkLatency
-    target_ms: float
-    unit: str = "ms"
+    cost: NetworkCost
+    target: Target
 
     def sample(self, network: Network, state: TrainState, arch: WorthParams, key: jax.Array) -> Sample:
         """The masks of now, one sampled path per mixed block; nothing is added to the loss."""
         architecture = sample_worth(arch, key)
         kept = {name: mask.sum() for name, mask in arch.masks.items()}
-        latency = self.latency(kept, arch.paths)
-        return Sample(architecture, {}, {"latency_ms": latency, "kept": kept, "paths": arch.paths})
+        cost = self.cost(kept, arch.paths)
+        return Sample(architecture, {}, {"cost": cost, "kept": kept, "paths": arch.paths})
 
     def loss_factor(self, state: TrainState) -> Float[Array, ""] | float:
-        """There is no latency term."""
+        """Nothing that costs is in the loss."""
         return 1.0
 
     def learn(self, state: TrainState, gradients: WorthParams, metrics: Metrics) -> tuple[TrainState, Metrics]:

@@ -73,7 +73,7 @@ def plot_widths(
     *,
     look: Look = LIGHT,
 ) -> Figure | None:
-    """Left: channels kept of every group, of how many. Right, for a search by worth: its cheapest ones' worth per ms.
+    """Left: channels kept of every group, of how many. Right, for a search by worth: its cheapest ones' worth per cost.
 
     Before the search the groups differ a thousandfold; where one threshold decides, those that are left have about the
     same, which no exchange between groups can better. `uniform` marks the widths of the uniformly scaled network.

@@ -1,8 +1,8 @@
 """A run's history: one JSON object per line, put on one time axis.
 
-A row has `phase` and `step` and whatever was measured then: `losses` {name: value}, `latency_ms`, `miou` (share in
-[0, 1]), `kept` {group: [kept, total]}, `paths` {block: [p_skip, p_lir, p_mhsa]}. A plot uses the rows that have what it
-shows.
+A row has `phase` and `step` and whatever was measured then: `losses` {name: value}, `cost` (predicted, of the network
+under search, in `cost_unit`), `miou` (share in [0, 1]), `kept` {group: [kept, total]}, `paths` {block: [p_skip, p_lir,
+p_mhsa]}. A plot uses the rows that have what it shows.
 """
 
 import dataclasses
@@ -14,11 +14,15 @@ from rtseg_jax.files import Place, place, whole_lines
 
 Row = dict[str, Any]
 
+EARLIER_NAMES = {"latency_ms": "cost"}
+"""Names in rows of earlier versions, and what they are now."""
+
 
 def read_history(path: str | Place) -> list[Row]:
     """Rows of a JSON-lines file, empty if there is none yet."""
     # Only complete lines: the last one may be in the middle of being written.
-    return [json.loads(line) for line in whole_lines(place(path)) if line.strip()]
+    rows = (json.loads(line) for line in whole_lines(place(path)) if line.strip())
+    return [{EARLIER_NAMES.get(name, name): value for name, value in row.items()} for row in rows]
 
 
 @dataclasses.dataclass(frozen=True)

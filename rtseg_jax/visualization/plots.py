@@ -23,6 +23,7 @@ from rtseg_jax.visualization.wording import (
     name_of,
     part_of,
     percent,
+    quantity,
     three_digits,
     within_part,
 )
@@ -80,11 +81,11 @@ def plot_results(
 
 
 @styled
-def plot_latency(
+def plot_cost(
     history: Iterable[Row], target: float | None, unit: str = "ms", marks: Marks = (), *, look: Look = LIGHT
 ) -> Figure | None:
-    """Predicted latency over the search, its target, and when was decided."""
-    steps, values = timeline(_search(history)).series("latency_ms")
+    """Predicted cost over the search, its target, and when was decided."""
+    steps, values = timeline(_search(history)).series("cost")
     if not steps:
         return None
     figure = new_figure(3.3)
@@ -99,7 +100,7 @@ def plot_latency(
             text, (0, target), (4, -3), xycoords=("axes fraction", "data"), textcoords="offset points", va="top"
         )
     _draw_marks(panel, marks, look)
-    panel.set_ylabel(f"predicted latency ({unit})")
+    panel.set_ylabel(f"predicted {quantity(unit)} ({unit})")
     panel.set_xlabel(STEP)
     quiet(panel, look, "y")
     return figure

@@ -30,8 +30,6 @@ from rtseg_jax.visualization.history import Row
 from rtseg_jax.visualization.style import DARK, LIGHT
 from rtseg_jax.visualization.wording import (
     CHOICES,
-    DATA_SETS,
-    DEVICES,
     NETWORKS,
     PHASES,
     devices,
@@ -41,13 +39,14 @@ from rtseg_jax.visualization.wording import (
     part_of,
     percent,
     points,
+    quantity,
     size,
     three_digits,
     within_part,
 )
 
 PAGE, TEXT = "report.html", "report.md"
-FIGURES = ("results", "latency", "paths", "worth", "channels", "miou", "losses")
+FIGURES = ("results", "cost", "paths", "worth", "channels", "miou", "losses")
 SHARES = "Beside each class: its share of the pixels, in truth | prediction."
 ONE_SEED = "This is one run with one seed: another seed may turn a small gap around."
 
@@ -97,12 +96,12 @@ class RunStory:
     @property
     def target(self) -> float | None:
         """Of the search."""
-        return self.outcome["target_ms"]
+        return self.outcome["target_cost"]
 
     @property
     def unit(self) -> str:
         """Of predictions and of the target."""
-        return self.outcome.get("unit", "ms")
+        return self.outcome.get("cost_unit", "ms")
 
     @property
     def measured_unit(self) -> str:
@@ -145,7 +144,7 @@ def run_document(story: RunStory, drawn: Sequence[str]) -> Document:
         Section("Accuracy and latency", [_networks(story), *shown["results"]]),
         Section("Classes", [_classes(story)]),
         Section("Pictures", [Text(SHARES), *story.examples] if story.examples else []),
-        Section("What the search did", [*shown["latency"], *shown["paths"], *shown["channels"]]),
+        Section("What the search did", [*shown["cost"], *shown["paths"], *shown["channels"]]),
         Section("Why the network has its widths", shown["worth"]),
         Section("Training", [_phases(story), *shown["miou"], *shown["losses"]]),
         Section("The file", _file(story)),
@@ -159,7 +158,7 @@ def run_document(story: RunStory, drawn: Sequence[str]) -> Document:
 
 def title(story: RunStory) -> str:
     """Network and data set."""
-    return f"{story.outcome['network']} on {name_of(DATA_SETS, story.config['data']['name'])}"
+    return f"{story.outcome['network']} on {story.outcome['data']['title']}"
 
 
 def _draw(folder: Place, story: RunStory) -> list[str]:
@@ -172,7 +171,7 @@ def _draw(folder: Place, story: RunStory) -> list[str]:
     known = widths if set(widths) <= set(sizes) else {}
     plotted = {
         "results": partial(plots.plot_results, story.rows, story.target, story.unit),
-        "latency": partial(plots.plot_latency, history, story.target, story.unit, story.marks),
+        "cost": partial(plots.plot_cost, history, story.target, story.unit, story.marks),
         "paths": partial(
             plots.plot_paths,
             story.history,
@@ -204,7 +203,7 @@ def _decided(story: RunStory) -> list[Row]:
         return []
     sizes = {name: total for row in story.history for name, (_, total) in row.get("kept", {}).items()}
     kept = {name: [width, sizes[name]] for name, width in search["widths"].items() if name in sizes}
-    return [{"phase": "search", "step": search["steps"], "latency_ms": search["predicted_ms"], "kept": kept}]
+    return [{"phase": "search", "step": search["steps"], "cost": search["predicted_cost"], "kept": kept}]
 
 
 def _captions(story: RunStory) -> dict[str, tuple[str, str]]:
@@ -222,9 +221,9 @@ def _captions(story: RunStory) -> dict[str, tuple[str, str]]:
             "Up and to the left is better. Networks without a score are lines at their latency: they were not trained "
             "here, or, as the supernet, only path by path.",
         ),
-        "latency": (
-            f"Plot of the predicted latency over the search, down to {three_digits(story.target)} {unit}",
-            f"Predicted latency of the network under search. {decided}",
+        "cost": (
+            f"Plot of the predicted {quantity(unit)} over the search, down to {three_digits(story.target)} {unit}",
+            f"Predicted {quantity(unit)} of the network under search. {decided}",
         ),
         "paths": (
             "Plot of the path probabilities of every mixed block over the search",
@@ -287,11 +286,11 @@ def _facts(story: RunStory) -> Iterator[tuple[str, str]]:
     yield "Network", f"{story.outcome['network']}, {name_of(NETWORKS, story.best['name']).lower()}"
     yield (
         "Data set",
-        f"{name_of(DATA_SETS, story.config['data']['name'])}: {data['classes']} classes, {data['training']:,} training "
+        f"{data['title']}: {data['classes']} classes, {data['training']:,} training "
         f"pictures{held_out}, {data['validation']:,} validation pictures",
     )
     yield "Input", f"{size(story.config['data']['eval_size'])} pixels"
-    yield "Timed on", ", ".join([name_of(DEVICES, device["backend"]), *device["details"]])
+    yield "Timed on", ", ".join([device["title"], *device["details"]])
     if story.target is not None:
         yield "Target", f"{three_digits(story.target)} {story.unit}, by prediction"
     yield "Trained on", devices(story.results["devices"])
@@ -309,7 +308,7 @@ def _date(iso: str) -> str:
 def _networks(story: RunStory) -> Table:
     """A row per network; the one that is handed over stands out."""
     measured = "Measured ms" if story.measured_unit == "ms" else story.measured_unit.capitalize()
-    foreseen = any(row["predicted_ms"] is not None for row in story.rows)
+    foreseen = any(row["predicted_cost"] is not None for row in story.rows)
     predicted = [f"Predicted {story.unit} ({100 * INTERVAL_LEVEL:g} % interval)"] if foreseen else []
     rows = [
         [
@@ -327,10 +326,10 @@ def _networks(story: RunStory) -> Table:
 
 
 def _interval(row: Mapping[str, Any]) -> str:
-    if row["predicted_ms"] is None:
+    if row["predicted_cost"] is None:
         return "–"
-    low, high = row["predicted_interval_ms"]
-    return f"{three_digits(row['predicted_ms'])} ({three_digits(low)} to {three_digits(high)})"
+    low, high = row["predicted_interval"]
+    return f"{three_digits(row['predicted_cost'])} ({three_digits(low)} to {three_digits(high)})"
 
 
 def _classes(story: RunStory) -> Table:

@@ -8,11 +8,11 @@ from rich.table import Table
 Row = Mapping[str, Any]
 
 
-def results_table(rows: Sequence[Row], target_ms: float | None, predicted: str = "ms", measured: str = "ms") -> Table:
-    """Scores, costs and latencies; `predicted` and `measured` are units."""
-    table = Table(title=None if target_ms is None else f"Target {target_ms:.2f} {predicted}")
+def results_table(rows: Sequence[Row], target: float | None, unit: str, measured: str = "ms") -> Table:
+    """Scores, costs and latencies; `unit` is that of the target and of predictions, `measured` that of latencies."""
+    table = Table(title=None if target is None else f"Target {target:.2f} {unit}")
     last = "measured ms" if measured == "ms" else measured
-    foreseen = [] if all(row["predicted_ms"] is None for row in rows) else [f"predicted {predicted}"]
+    foreseen = [] if all(row["predicted_cost"] is None for row in rows) else [f"predicted {unit}"]
     for column in ("network", "mIoU %", "params M", "GMACs", *foreseen, last):
         table.add_column(column, justify="left" if column == "network" else "right", no_wrap=column == "network")
     for row in rows:
@@ -28,11 +28,11 @@ def results_table(rows: Sequence[Row], target_ms: float | None, predicted: str =
 
 
 def _predicted(row: Row) -> str:
-    """Milliseconds, and how far off nine networks in ten are at most."""
-    if row["predicted_ms"] is None:
+    """The cost, and how far off nine networks in ten are at most."""
+    if row["predicted_cost"] is None:
         return _cell(None, 1.0, 2)
-    _, high = row["predicted_interval_ms"]
-    return f"{row['predicted_ms']:.2f} ±{100 * (high / row['predicted_ms'] - 1):.0f} %"
+    _, high = row["predicted_interval"]
+    return f"{row['predicted_cost']:.2f} ±{100 * (high / row['predicted_cost'] - 1):.0f} %"
 
 
 def _cell(value: float | int | None, factor: float, digits: int) -> str:

@@ -23,34 +23,7 @@ PHASES = {
     "evaluate": "evaluation",
     "export": "export",
 }
-LOSSES = {"auxiliary": "auxiliary heads", "total": "sum of the losses"}
-DATA_SETS = {
-    "synthetic_streets": "drawn streets",
-    "camvid": "CamVid",
-    "cityscapes": "Cityscapes",
-    "folder": "own pictures",
-    "voc2012": "PASCAL VOC 2012",
-    "ade20k": "ADE20K",
-    "kitti": "KITTI",
-    "bdd100k": "BDD100K",
-    "a2d2": "A2D2",
-    "nyuv2": "NYU Depth V2",
-}
-DEVICES = {
-    "host_cpu": "CPU of the host",
-    "host_gpu": "GPU of the host",
-    "jax": "JAX on the host",
-    "jax_bfloat16": "JAX on the host, in bfloat16",
-    "android": "phone, GPU",
-    "android_gpu_fp32": "phone, GPU in float32",
-    "android_cpu": "phone, CPU",
-    "android_cpu_fp16": "phone, CPU in float16",
-    "browser": "browser, GPU",
-    "browser_fp16": "browser, GPU in float16",
-    "browser_wasm": "browser, CPU",
-    "analytic": "modelled device",
-    "adreno660": "Adreno 660, modelled",
-}
+LOSSES = {"cost": "cost against its target", "auxiliary": "auxiliary heads", "total": "sum of the losses"}
 PARTS = {
     "detail": "Detail branch",
     "stem": "Stem",
@@ -68,6 +41,11 @@ _GROUP = re.compile(r"([a-z]+)(\d*)[._]?(.*)", re.DOTALL)
 def name_of(table: dict[str, str], key: str) -> str:
     """The name for people; keys that have none are their own."""
     return table.get(key, key)
+
+
+def quantity(unit: str) -> str:
+    """What is counted in a unit of cost: `latency` in milliseconds, else `cost`."""
+    return "latency" if unit.rsplit(maxsplit=1)[-1] == "ms" else "cost"
 
 
 def part_of(group: str) -> str:

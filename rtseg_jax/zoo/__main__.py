@@ -68,7 +68,7 @@ def describe(spec: NetworkSpec, size: Size, console: Console) -> None:
     published, network = spec.published, declare(spec)
     console.print(f"{published.title} ({published.paper}): {published.variant}")
     for score in published.scores:
-        console.print(f"  mIoU {score_text(score)}")
+        console.print(f"  mIoU {score_text(score)}, {score.start}")
     console.print(parts_table(network, size))
     stride = -(-size[0] // _raw_rows(network, size))
     console.print(f"class map at 1/{stride} before the last resize; {len(network.auxiliary)} auxiliary heads")

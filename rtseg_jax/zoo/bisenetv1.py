@@ -20,12 +20,11 @@ PUBLISHED = Published(
     "MB",
     "ResNet-18 as in TorchSeg, with a head of 64 channels; the survey does not say which of the two it timed",
     (
-        Score("Cityscapes", "val", 74.8, "survey"),
-        Score("Cityscapes", "test", 74.7, "survey"),
-        Score("CamVid", "test", 68.7, "survey"),
+        Score("Cityscapes", "val", 74.8, "survey", pretrained=True),
+        Score("Cityscapes", "test", 74.7, "survey", pretrained=True),
+        Score("CamVid", "test", 68.7, "survey", pretrained=True),
     ),
     speeds=survey_speeds(54.1, 189.8, 382.7, 44.0),
-    pretrained=True,
 )
 
 

@@ -20,9 +20,8 @@ PUBLISHED = Published(
     "Poudel et al. 2018",
     "MB",
     "cn14 with unpadded stems; without the auxiliary head of training",
-    (Score("Cityscapes", "val", 65.9, "survey"),),
+    (Score("Cityscapes", "val", 65.9, "survey", pretrained=False),),
     speeds=survey_speeds(177.3, 319.7, 336.1, 77.1),
-    pretrained=False,
 )
 
 

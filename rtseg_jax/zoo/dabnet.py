@@ -20,12 +20,11 @@ PUBLISHED = Published(
     "ED",
     "the authors' layers; their own text calls the 70.1 that the survey has for val the test score",
     (
-        Score("Cityscapes", "val", 70.1, "survey"),
-        Score("Cityscapes", "test", 69.1, "survey"),
-        Score("CamVid", "test", 66.4, "survey"),
+        Score("Cityscapes", "val", 70.1, "survey", pretrained=False),
+        Score("Cityscapes", "test", 69.1, "survey", pretrained=False),
+        Score("CamVid", "test", 66.4, "survey", pretrained=False),
     ),
     speeds=survey_speeds(59.1, 225.4, 272.7, 52.7),
-    pretrained=False,
 )
 
 

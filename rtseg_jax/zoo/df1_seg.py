@@ -19,7 +19,10 @@ PUBLISHED = Published(
     "Li et al. 2019",
     "",
     "DF1 trunk and decoder as SFNet's authors have them; the paper's own code was not compared",
-    (Score("Cityscapes", "val", 74.1, "RTSeg"), Score("Cityscapes", "test", 73.0, "RTSeg")),
+    (
+        Score("Cityscapes", "val", 74.1, "RTSeg", pretrained=True),
+        Score("Cityscapes", "test", 73.0, "RTSeg", pretrained=True),
+    ),
 )
 
 

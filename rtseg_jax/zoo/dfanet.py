@@ -25,12 +25,11 @@ PUBLISHED = Published(
     "AT",
     "Tramac's layers, whose cost is the published one; the survey's val and test scores hardly fit one model",
     (
-        Score("Cityscapes", "val", 59.2, "survey"),
-        Score("Cityscapes", "test", 71.3, "survey"),
-        Score("CamVid", "test", 64.7, "survey"),
+        Score("Cityscapes", "val", 59.2, "survey", pretrained=True),
+        Score("Cityscapes", "test", 71.3, "survey", pretrained=True),
+        Score("CamVid", "test", 64.7, "survey", pretrained=True),
     ),
     speeds=survey_speeds(78.3, 82.0, 84.9, 20.6),
-    pretrained=True,
 )
 
 

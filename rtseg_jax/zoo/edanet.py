@@ -18,9 +18,11 @@ PUBLISHED = Published(
     "Lo et al. 2019",
     "ED",
     "whole picture in, class map at 1/8 enlarged with aligned corners as in the ports",
-    (Score("Cityscapes", "test", 67.3, "survey"), Score("CamVid", "test", 66.4, "survey")),
+    (
+        Score("Cityscapes", "test", 67.3, "survey", pretrained=False),
+        Score("CamVid", "test", 66.4, "survey", pretrained=False),
+    ),
     speeds=survey_speeds(56.2, 194.9, 202.1, 36.6),
-    pretrained=False,
 )
 
 

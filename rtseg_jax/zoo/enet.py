@@ -22,7 +22,6 @@ PUBLISHED = Published(
     "the authors' Torch7 layers; PyTorch ports have other widths and fewer biases",
     (Score("Cityscapes", "test", 58.3, "survey"), Score("CamVid", "test", 51.3, "survey")),
     speeds=survey_speeds(45.5, 107.7, 142.0, 28.0),
-    pretrained=False,
 )
 
 

@@ -19,12 +19,11 @@ PUBLISHED = Published(
     "ED",
     "the authors' layers; the encoder's own classifier is for pre-training and is left out",
     (
-        Score("Cityscapes", "test", 69.7, "survey"),
-        Score("Cityscapes", "val", 72.1, "authors"),
-        Score("Cityscapes", "test", 69.8, "authors"),
+        Score("Cityscapes", "test", 69.7, "survey", pretrained=True),
+        Score("Cityscapes", "val", 72.1, "authors", pretrained=True),
+        Score("Cityscapes", "test", 69.8, "authors", pretrained=True),
     ),
     speeds=survey_speeds(37.4, 135.5, 232.2, 19.8),
-    pretrained=True,
 )
 
 

@@ -39,9 +39,11 @@ PUBLISHED = Published(
     "Mehta et al. 2019",
     "ED",
     "scale 2.0 with the decoder of the authors' later code; published with 20 classes",
-    (Score("Cityscapes", "val", 66.4, "survey"), Score("Cityscapes", "test", 66.2, "survey")),
+    (
+        Score("Cityscapes", "val", 66.4, "survey", pretrained=True),
+        Score("Cityscapes", "test", 66.2, "survey", pretrained=True),
+    ),
     speeds=survey_speeds(32.5, 114.7, 140.2, 32.4),
-    pretrained=True,
 )
 
 

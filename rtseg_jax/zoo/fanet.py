@@ -59,12 +59,11 @@ class FANet18(
         "AT",
         VARIANT,
         (
-            Score("Cityscapes", "val", 75.0, "survey"),
-            Score("Cityscapes", "test", 74.4, "survey"),
-            Score("CamVid", "test", 69.0, "survey"),
+            Score("Cityscapes", "val", 75.0, "survey", pretrained=True),
+            Score("Cityscapes", "test", 74.4, "survey", pretrained=True),
+            Score("CamVid", "test", 69.0, "survey", pretrained=True),
         ),
         speeds=survey_speeds(147.7, 308.7, 313.5, 63.6),
-        pretrained=True,
     ),
 ):
     """FANet on ResNet-18."""
@@ -82,12 +81,11 @@ class FANet34(
         "AT",
         VARIANT,
         (
-            Score("Cityscapes", "val", 76.3, "survey"),
-            Score("Cityscapes", "test", 75.5, "survey"),
-            Score("CamVid", "test", 70.1, "survey"),
+            Score("Cityscapes", "val", 76.3, "survey", pretrained=True),
+            Score("Cityscapes", "test", 75.5, "survey", pretrained=True),
+            Score("CamVid", "test", 70.1, "survey", pretrained=True),
         ),
         speeds=survey_speeds(114.7, 233.7, 235.7, 26.2),
-        pretrained=True,
     ),
 ):
     """FANet on ResNet-34."""

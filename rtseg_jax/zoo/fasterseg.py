@@ -38,7 +38,6 @@ PUBLISHED = Published(
         Score("CamVid", "test", 71.1, "survey"),
     ),
     speeds=survey_speeds(174.3, 293.3, 294.1, 78.8),
-    pretrained=False,
 )
 
 

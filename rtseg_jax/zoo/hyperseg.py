@@ -9,7 +9,7 @@ import dataclasses
 from rtseg_jax.architecture.builder import Builder, fixed
 from rtseg_jax.architecture.extents import IMAGE, Pads, Scaled
 from rtseg_jax.architecture.graph import Groups, Network, Tensor
-from rtseg_jax.architecture.network_spec import NetworkSpec, Published, Score
+from rtseg_jax.architecture.network_spec import NetworkSpec, Published, Score, survey_speeds
 from rtseg_jax.architecture.sketch import Sketch
 
 ROWS = (  # kernel, channels, blocks, stride of the first, expansion
@@ -44,6 +44,7 @@ PUBLISHED = Published(
     "ML",
     "EfficientNet-B1, the configuration for Cityscapes; the published score is at 768×1536",
     (Score("Cityscapes", "val", 78.2, "survey"), Score("Cityscapes", "test", 78.1, "survey")),
+    speeds=survey_speeds(19.1, 63.7, 90.7, 18.3),
 )
 
 

@@ -25,13 +25,12 @@ PUBLISHED = Published(
     "MB",
     "half-width ResNet-50 as in the authors' Caffe files, with pools for any size; PyTorch ports are other networks",
     (
-        Score("Cityscapes", "test", 70.6, "survey"),
-        Score("CamVid", "test", 67.1, "survey"),
-        Score("Cityscapes", "val", 67.7, "authors"),
-        Score("Cityscapes", "test", 69.5, "authors"),
+        Score("Cityscapes", "test", 70.6, "survey", pretrained=True),
+        Score("CamVid", "test", 67.1, "survey", pretrained=True),
+        Score("Cityscapes", "val", 67.7, "authors", pretrained=True),
+        Score("Cityscapes", "test", 69.5, "authors", pretrained=True),
     ),
     speeds=(Speed(WORKSTATION, (1025, 2049), 111.3, "survey"), Speed(EMBEDDED, (1025, 2049), 6.1, "survey")),
-    pretrained=True,
 )
 
 

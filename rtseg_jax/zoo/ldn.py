@@ -27,9 +27,11 @@ PUBLISHED = Published(
     "Krešo et al. 2021",
     "ED",
     "DenseNet-121, 64→4; printed with 9.5 million parameters, which no count of the authors' code gives",
-    (Score("Cityscapes", "val", 79.0, "survey"), Score("Cityscapes", "test", 79.3, "survey")),
+    (
+        Score("Cityscapes", "val", 79.0, "survey", pretrained=True),
+        Score("Cityscapes", "test", 79.3, "survey", pretrained=True),
+    ),
     speeds=survey_speeds(28.9, 87.7, 89.6, 18.4),
-    pretrained=True,
 )
 
 

@@ -18,9 +18,8 @@ PUBLISHED = Published(
     "Wang et al. 2019",
     "AT",
     "decoder of 19 channels where the release has 20; the encoder's own classifier is for pre-training and is left out",
-    (Score("Cityscapes", "test", 70.6, "survey"),),
+    (Score("Cityscapes", "test", 70.6, "survey", pretrained=False),),
     speeds=survey_speeds(32.6, 103.5, 105.8, 27.7),
-    pretrained=False,
 )
 
 

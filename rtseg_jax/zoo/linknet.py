@@ -18,9 +18,11 @@ PUBLISHED = Published(
     "Chaurasia and Culurciello 2017",
     "ED",
     "the authors' Torch7 layers: biases in the decoder, ReLU behind each addition",
-    (Score("Cityscapes", "val", 76.4, "survey"), Score("CamVid", "test", 68.3, "survey")),
+    (
+        Score("Cityscapes", "val", 76.4, "survey", pretrained=True),
+        Score("CamVid", "test", 68.3, "survey", pretrained=True),
+    ),
     speeds=survey_speeds(64.4, 202.1, 352.9, 43.5),
-    pretrained=True,
 )
 
 

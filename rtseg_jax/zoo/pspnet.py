@@ -65,8 +65,10 @@ class PSPNet101(
         "Zhao et al. 2017",
         "",
         "ResNet-101 at 1/8, inference graph",
-        (Score("Cityscapes", "val", 78.4, "RTSeg"), Score("Cityscapes", "val", 79.7, "authors")),
-        pretrained=True,
+        (
+            Score("Cityscapes", "val", 78.4, "RTSeg", pretrained=True),
+            Score("Cityscapes", "val", 79.7, "authors", pretrained=True),
+        ),
     ),
 ):
     """PSPNet on ResNet-101."""

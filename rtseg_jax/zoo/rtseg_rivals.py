@@ -31,7 +31,10 @@ class DeepLabV3PlusSmall(
         "Chen et al. 2018",
         "",
         "inferred from RTSeg's table 1: 2.26 million parameters, 9.5 · 2³⁰ MACs; no dilated level in the pyramid",
-        (Score("Cityscapes", "val", 69.0, "RTSeg"), Score("Cityscapes", "test", 68.6, "RTSeg")),
+        (
+            Score("Cityscapes", "val", 69.0, "RTSeg", pretrained=True),
+            Score("Cityscapes", "test", 68.6, "RTSeg", pretrained=True),
+        ),
     ),
 ):
     """DeepLabV3+ on MobileNetV2 whose pyramid has a 1×1 convolution and the mean alone."""

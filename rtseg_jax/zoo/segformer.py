@@ -24,8 +24,7 @@ PUBLISHED = Published(
     "Xie et al. 2021",
     "",
     "the authors' layers, without the classifier of the trunk that nothing reads",
-    (Score("Cityscapes", "val", 71.9, "RTSeg"),),
-    pretrained=True,
+    (Score("Cityscapes", "val", 71.9, "RTSeg", pretrained=True),),
 )
 
 
@@ -35,9 +34,11 @@ class SegFormerB0(NetworkSpec, name="segformer_b0", published=PUBLISHED):
 
     Attributes:
       dropout: rate of whole maps before the classifier.
+      drop_path: rate at which the last layer's branches are left out in training; it rises evenly from 0.
     """
 
     dropout: float = 0.1
+    drop_path: float = 0.1
 
     def declare(self) -> Network:
         """Four stages of transformer layers at 1/4 to 1/32, and a head of 1×1 convolutions."""
@@ -49,7 +50,8 @@ class SegFormerB0(NetworkSpec, name="segformer_b0", published=PUBLISHED):
             x = b.layer_norm("norm", b.conv("conv", x, channels, kernel=kernel, stride=stride, norm=False))
             for i in range(1, BLOCKS + 1):
                 b = n.block(f"stage{stage}_{i}", "reduced_attention", "trunk")
-                x = transformer(b, x, heads, reduction)
+                rate = self.drop_path * (BLOCKS * (stage - 1) + i - 1) / (BLOCKS * len(STAGES) - 1)
+                x = transformer(b, x, heads, reduction, rate)
             x = n.block(f"norm_{stage}", "layer_norm", "trunk").layer_norm("norm", x, BLOCK_EPSILON)
             maps.append(x)
         b = n.block("head", "head", "head")
@@ -64,7 +66,7 @@ class SegFormerB0(NetworkSpec, name="segformer_b0", published=PUBLISHED):
         return n.network()
 
 
-def transformer(b: Builder, x: Tensor, heads: int, reduction: int) -> Tensor:
+def transformer(b: Builder, x: Tensor, heads: int, reduction: int, rate: float) -> Tensor:
     """Attention to a coarser map, then a perceptron with a depthwise convolution, each beside its input."""
     c = x.channels
     y = source = b.layer_norm("norm_1", x, BLOCK_EPSILON)
@@ -75,8 +77,8 @@ def transformer(b: Builder, x: Tensor, heads: int, reduction: int) -> Tensor:
     query = b.conv("query", y, group, kernel=1, norm=False)
     key, value = (b.conv(name, source, group, kernel=1, norm=False) for name in ("key", "value"))
     y = b.attention("attention", query, key, value)
-    x = b.sum("sum_1", x, b.conv("project", y, c, kernel=1, norm=False))
+    x = b.sum("sum_1", x, b.drop_path("drop_1", b.conv("project", y, c, kernel=1, norm=False), rate))
     y = b.layer_norm("norm_2", x, BLOCK_EPSILON)
     y = b.conv("mlp_1", y, c * MLP_RATIO, kernel=1, norm=False)
     y = b.conv("mlp_depthwise", y, norm=False, activation="exact_gelu")
-    return b.sum("sum_2", x, b.conv("mlp_2", y, c, kernel=1, norm=False))
+    return b.sum("sum_2", x, b.drop_path("drop_2", b.conv("mlp_2", y, c, kernel=1, norm=False), rate))

@@ -38,9 +38,8 @@ class SegNet(
         "Badrinarayanan et al. 2017",
         "ED",
         "VGG16; the 1.4 million parameters that the survey prints are SegNet-Basic's",
-        (Score("Cityscapes", "test", 56.1, "survey"),),
+        (Score("Cityscapes", "test", 56.1, "survey", pretrained=True),),
         speeds=survey_speeds(9.2, 34.4, 126.5, 6.4),
-        pretrained=True,
     ),
 ):
     """SegNet on VGG16."""

@@ -21,8 +21,8 @@ PUBLISHED = Published(
     "",
     "DF1 trunk, the authors' re-release without its training heads; 72.2 is what that code reaches",
     (
-        Score("Cityscapes", "val", 76.4, "RTSeg"),
-        Score("Cityscapes", "test", 74.5, "RTSeg"),
+        Score("Cityscapes", "val", 76.4, "RTSeg", pretrained=True),
+        Score("Cityscapes", "test", 74.5, "RTSeg", pretrained=True),
         Score("Cityscapes", "val", 72.2, "authors"),
     ),
 )

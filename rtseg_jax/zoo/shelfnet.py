@@ -21,9 +21,8 @@ PUBLISHED = Published(
     "Zhuang et al. 2019",
     "ED",
     "the authors' real-time layers, inference graph",
-    (Score("Cityscapes", "test", 74.8, "survey"),),
+    (Score("Cityscapes", "test", 74.8, "survey", pretrained=True),),
     speeds=survey_speeds(69.5, 146.3, 181.7, 23.3),
-    pretrained=True,
 )
 
 

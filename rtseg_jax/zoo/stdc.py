@@ -49,13 +49,12 @@ class STDC1(
         "TO",
         "inference graph; the survey quotes the scores at 75 % of full size, RTSeg those at 50 %",
         (
-            Score("Cityscapes", "val", 74.5, "survey"),
-            Score("Cityscapes", "test", 75.3, "survey"),
-            Score("Cityscapes", "val", 72.2, "RTSeg"),
-            Score("Cityscapes", "test", 71.9, "RTSeg"),
+            Score("Cityscapes", "val", 74.5, "survey", pretrained=True),
+            Score("Cityscapes", "test", 75.3, "survey", pretrained=True),
+            Score("Cityscapes", "val", 72.2, "RTSeg", pretrained=True),
+            Score("Cityscapes", "test", 71.9, "RTSeg", pretrained=True),
         ),
         speeds=survey_speeds(49.1, 136.0, 195.3, 35.0),
-        pretrained=True,
     ),
 ):
     """STDC1."""
@@ -73,14 +72,13 @@ class STDC2(
         "TO",
         "inference graph; the survey quotes the scores at 75 % of full size, RTSeg those at 50 %",
         (
-            Score("Cityscapes", "val", 77.0, "survey"),
-            Score("Cityscapes", "test", 76.8, "survey"),
-            Score("CamVid", "test", 73.9, "survey"),
-            Score("Cityscapes", "val", 74.2, "RTSeg"),
-            Score("Cityscapes", "test", 73.4, "RTSeg"),
+            Score("Cityscapes", "val", 77.0, "survey", pretrained=True),
+            Score("Cityscapes", "test", 76.8, "survey", pretrained=True),
+            Score("CamVid", "test", 73.9, "survey", pretrained=True),
+            Score("Cityscapes", "val", 74.2, "RTSeg", pretrained=True),
+            Score("Cityscapes", "test", 73.4, "RTSeg", pretrained=True),
         ),
         speeds=survey_speeds(42.1, 103.9, 135.1, 25.9),
-        pretrained=True,
     ),
 ):
     """STDC2."""

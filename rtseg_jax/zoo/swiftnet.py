@@ -22,12 +22,11 @@ PUBLISHED = Published(
     "ED",
     "single scale on ResNet-18; skips behind the ReLU, as in the authors' code",
     (
-        Score("Cityscapes", "val", 75.4, "survey"),
-        Score("Cityscapes", "test", 75.5, "survey"),
-        Score("CamVid", "test", 72.6, "survey"),
+        Score("Cityscapes", "val", 75.4, "survey", pretrained=True),
+        Score("Cityscapes", "test", 75.5, "survey", pretrained=True),
+        Score("CamVid", "test", 72.6, "survey", pretrained=True),
     ),
     speeds=survey_speeds(74.6, 247.8, 364.5, 48.0),
-    pretrained=True,
 )
 
 

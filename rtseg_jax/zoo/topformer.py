@@ -36,8 +36,7 @@ PUBLISHED = Published(
     "Zhang et al. 2022",
     "",
     "the Cityscapes configuration with a head of 128 channels; the 5.1 million parameters of tables are ADE20K's",
-    (Score("Cityscapes", "val", 70.7, "RTSeg"),),
-    pretrained=True,
+    (Score("Cityscapes", "val", 70.7, "RTSeg", pretrained=True),),
 )
 
 
@@ -48,10 +47,12 @@ class TopFormerB(NetworkSpec, name="topformer_b", published=PUBLISHED):
     Attributes:
       head: channels of the fused maps; 256 in the configuration for ADE20K.
       dropout: rate of whole maps before the classifier.
+      drop_path: rate at which the last layer's branches are left out in training; it rises evenly from 0.
     """
 
     head: int = 128
     dropout: float = 0.1
+    drop_path: float = 0.1
 
     def declare(self) -> Network:
         """Token pyramid, transformer at 1/64, semantics injected into three maps, which are summed at 1/8."""
@@ -73,7 +74,8 @@ class TopFormerB(NetworkSpec, name="topformer_b", published=PUBLISHED):
             ),
         )
         for layer in range(1, LAYERS + 1):
-            x = transformer(n.block(f"layer_{layer}", "token_attention", "transformer"), x)
+            rate = self.drop_path * (layer - 1) / (LAYERS - 1)
+            x = transformer(n.block(f"layer_{layer}", "token_attention", "transformer"), x, rate)
         injected = [
             injection(n.block(f"inject_{i}", "injection", "head"), maps[i], x, i, self.head)
             for i in range(1, len(maps))
@@ -87,16 +89,16 @@ class TopFormerB(NetworkSpec, name="topformer_b", published=PUBLISHED):
         return n.network()
 
 
-def transformer(b: Builder, x: Tensor) -> Tensor:
+def transformer(b: Builder, x: Tensor, rate: float) -> Tensor:
     """Attention with unscaled scores, then a perceptron with a depthwise convolution, each beside its input."""
     keys, values = b.group("keys", HEADS, KEY_WIDTH), b.group("values", HEADS, VALUE_WIDTH)
     query, key = (b.conv(name, x, keys, kernel=1) for name in ("query", "key"))
     y = b.attention("attention", query, key, b.conv("value", x, values, kernel=1), scale=1.0)
     y = b.conv("project", b.activate("relu6", y, "relu6"), x.groups, kernel=1)
-    x = b.sum("sum_1", x, y)
+    x = b.sum("sum_1", x, b.drop_path("drop_1", y, rate))
     y = b.conv("mlp_1", x, x.channels * MLP_RATIO, kernel=1)
     y = b.conv("mlp_depthwise", y, bias=True, norm=False, activation="relu6")
-    return b.sum("sum_2", x, b.conv("mlp_2", y, x.groups, kernel=1))
+    return b.sum("sum_2", x, b.drop_path("drop_2", b.conv("mlp_2", y, x.groups, kernel=1), rate))
 
 
 def injection(b: Builder, local: Tensor, tokens: Tensor, number: int, channels: int) -> Tensor:

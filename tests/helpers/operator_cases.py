@@ -174,6 +174,7 @@ CASES = {
         8 * 9 * 9 * 6,
     ),
     "dropout": (operators.Dropout, lambda b: b.dropout("op", X, 0.5), 0),
+    "drop_path": (operators.Dropout, lambda b: b.drop_path("op", X, 0.5), 0),
 }
 
 

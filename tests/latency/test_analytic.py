@@ -19,6 +19,7 @@ from rtseg_jax.latency import LatencyModel, unit_of_device
 from rtseg_jax.latency.devices import make_backend
 from rtseg_jax.latency.devices.analytic import DEVICE_FILES, Device, Work, graph_work
 from rtseg_jax.latency.predictor import check_card
+from rtseg_jax.search.cost import Target
 from rtseg_jax.search.decide import check_reachable
 from rtseg_jax.training.outcome import print_table
 from rtseg_jax.training.progress import status_line
@@ -156,7 +157,7 @@ def test_constants_without_unit_or_source_are_refused(tmp_path: Path, content: d
 
 
 def test_whatever_shows_modelled_figures_says_so(capsys: pytest.CaptureFixture):
-    print_table([], 2.0, "modelled ms", "modelled ms")
+    print_table([], Target(2.0, "modelled ms"), "modelled ms")
     printed = " ".join(capsys.readouterr().out.split())
     assert "Target 2.00 modelled ms" in printed
     assert "measured" not in printed
@@ -164,12 +165,12 @@ def test_whatever_shows_modelled_figures_says_so(capsys: pytest.CaptureFixture):
     labelled = plots.plot_results([row], 2.0, "ms")  # a target in other milliseconds is not drawn
     assert labelled.axes[0].get_xlabel() == "latency (modelled ms)"
     assert [text.get_text() for text in labelled.axes[0].texts] == ["a\n50.0 %, 4.00 modelled ms"]
-    history = [{"phase": "search", "step": 1, "latency_ms": 3.0}]
-    assert plots.plot_latency(history, 2.0, "modelled ms").axes[0].get_ylabel() == "predicted latency (modelled ms)"
-    step = {"steps_per_second": 1.0, "losses": {}, "latency_ms": 3.0, "kept": {"stem": [1, 2]}}
-    assert "latency 3.00/2.00 modelled ms" in status_line(step, None, 2.0, "modelled ms")
+    history = [{"phase": "search", "step": 1, "cost": 3.0}]
+    assert plots.plot_cost(history, 2.0, "modelled ms").axes[0].get_ylabel() == "predicted latency (modelled ms)"
+    step = {"steps_per_second": 1.0, "losses": {}, "cost": 3.0, "kept": {"stem": [1, 2]}}
+    assert "latency 3.00/2.00 modelled ms" in status_line(step, None, Target(2.0, "modelled ms"))
     with pytest.raises(UserError, match=r"2\.000 modelled ms .* 3\.000 to 4\.000 modelled ms"):
-        check_reachable(2.0, (3.0, 4.0), "modelled ms")
+        check_reachable(Target(2.0, "modelled ms"), (3.0, 4.0))
     config = base_config()
     config.latency.device = "adreno660"
     assert "modelled ms, at 512×1024 on adreno660" in describe(run_spec(config)).splitlines()[-1]

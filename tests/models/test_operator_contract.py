@@ -24,7 +24,6 @@ from rtseg_jax.search.slicing import slice_variables
 
 BATCH = 2
 LOWERINGS = ("native", "cpu", "export")
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
 def random_inputs(block, seed=1):
@@ -33,7 +32,7 @@ def random_inputs(block, seed=1):
     return [jnp.asarray(2 * generator.standard_normal(shape), jnp.float32) for shape in shapes]
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1), compiler_options=QUICK)
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def run(blocks, lowerings, variables, inputs, masks):
     """Outputs of several blocks, in several lowerings: one compilation."""
     return [
@@ -124,8 +123,30 @@ def test_price_never_falls(name):
     small = resize_block(block, {"a": 4, "b": 2, "heads": 2, "w": 3})
     fewer = np.asarray(width_features(block_terms(small, SIZE)))
     assert (fewer <= features).all()
-    if name != "dropout":
+    if name not in ("dropout", "drop_path"):
         assert features.sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("write", "shared"),
+    [
+        (lambda b: b.dropout("op", X, 0.25), ()),
+        (lambda b: b.dropout("op", X, 0.25, maps=True), (1, 2)),
+        (lambda b: b.drop_path("op", X, 0.25), (1, 2, 3)),
+    ],
+)
+def test_what_dropout_drops(write, shared):
+    """In training, numbers, maps or whole pictures are 0 or 4/3 of what they were; a quarter of them are 0."""
+    builder = Builder("b", "case", "segment")
+    write(builder)
+    module = BlockModule(builder.build(), jnp.float32, "native")
+    x = jnp.ones((400, 2, 3, 12))
+    y = np.asarray(module.apply({}, [x], None, train=True, rngs={"dropout": jax.random.key(0)}))
+    np.testing.assert_allclose(np.unique(y), [0.0, 4 / 3], rtol=1e-6)
+    assert (y == y.max(shared, keepdims=True)).all()
+    firsts = y[:, :1, :1, :1] if shared == (1, 2, 3) else y[:, :1, :1] if shared else y
+    assert (firsts == 0).mean() == pytest.approx(0.25, abs=0.06)
+    np.testing.assert_array_equal(module.apply({}, [x], None, train=False), x)
 
 
 # --- what cannot be ---

@@ -7,6 +7,7 @@ from rtseg_jax.architecture import MIXED, ArchSpec, counts, declare, declare_spe
 from rtseg_jax.errors import UserError
 from rtseg_jax.latency.sampling import sample_networks
 from rtseg_jax.search.budget import Budget
+from rtseg_jax.search.cost import Target
 from rtseg_jax.zoo import RTSeg
 
 SPEC = RTSeg(num_classes=5, width=0.25, segment_blocks=(1, 1, 1))
@@ -25,6 +26,10 @@ def test_what_is_no_budget_is_refused_with_an_example(text):
 
 def test_the_supernet_costs_what_the_exact_counts_say():
     assert Budget.parse("gmacs:5.7") == Budget("gmacs", 5.7)
+    assert [Budget(kind, 2.0).aim for kind in ("gmacs", "mparams")] == [
+        Target(2.0, "GMACs"),
+        Target(2.0, "M parameters"),
+    ]
     macs = Budget("gmacs", 1.0).of_network(SUPERNET, SIZE)(FULL, {})
     np.testing.assert_allclose(macs, counts.macs(SUPERNET, SIZE) / 1e9, rtol=1e-6)
     parameters = Budget("mparams", 1.0).of_network(SUPERNET, SIZE)({}, {})

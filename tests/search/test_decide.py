@@ -12,8 +12,9 @@ from rtseg_jax.architecture import MIXED, ArchSpec, counts, declare, declare_spe
 from rtseg_jax.config import base_config
 from rtseg_jax.errors import UserError
 from rtseg_jax.search.arch_params import ArchParams, initialize, path_probabilities, width_masks
+from rtseg_jax.search.cost import Target
 from rtseg_jax.search.decide import (
-    LatencyOf,
+    CostOf,
     check_reachable,
     decide,
     full_widths,
@@ -47,8 +48,8 @@ def latency(kept, paths):
 
 
 @pytest.fixture(scope="module")
-def latency_of():
-    return LatencyOf(NETWORK, latency)
+def cost_of():
+    return CostOf(NETWORK, latency)
 
 
 def random_params(seed, spread=0.5):
@@ -62,11 +63,11 @@ def random_params(seed, spread=0.5):
     return ArchParams(widths, paths)
 
 
-def test_latency_is_that_of_the_declared_network(latency_of):
-    arch = decide(SPEC, NETWORK, random_params(0), latency_of, 4.0).spec
+def test_latency_is_that_of_the_declared_network(cost_of):
+    arch = decide(SPEC, NETWORK, random_params(0), cost_of, Target(4.0)).spec
     network = declare_spec(arch)
     expected = counts.macs(network, SIZE) / 1e9 + 0.02 * len(network.plain_blocks)
-    assert latency_of(arch.widths, arch.paths) == pytest.approx(expected, rel=1e-5)
+    assert cost_of(arch.widths, arch.paths) == pytest.approx(expected, rel=1e-5)
 
 
 def random_latency(seed):
@@ -89,15 +90,15 @@ def random_latency(seed):
             total = total + weight * cost
         return total
 
-    return LatencyOf(NETWORK, latency)
+    return CostOf(NETWORK, latency)
 
 
 @pytest.mark.parametrize("device", range(3))
 def test_every_reachable_target_is_landed_in_and_latency_never_falls_as_it_rises(device):
     """Whatever the indicators and logits; neighbouring targets are closer than the landing is wide."""
     floors = {group.name: group.floor for group in NETWORK.searched_groups}
-    latency_of = random_latency(device)
-    low, high = reachable_range(NETWORK, latency_of)
+    cost_of = random_latency(device)
+    low, high = reachable_range(NETWORK, cost_of)
     seen = set()
     for seed in range(6):
         params = random_params(seed)
@@ -105,21 +106,21 @@ def test_every_reachable_target_is_landed_in_and_latency_never_falls_as_it_rises
         before = 0.0
         targets = np.geomspace(low, high, 12).repeat(2) * np.tile([1.0, 1.003], 12)
         for target in targets.clip(low, high).tolist():
-            decision = decide(SPEC, NETWORK, params, latency_of, target)
-            assert 0.98 <= decision.latency_ms / target <= 1.0, (seed, target)
-            assert decision.latency_ms == latency_of(decision.spec.widths, decision.spec.paths)
-            assert decision.latency_ms >= before
-            before = decision.latency_ms
-            slow, fast = latency_of(floors, wanted) > target, latency_of({}, wanted) < 0.98 * target
+            decision = decide(SPEC, NETWORK, params, cost_of, Target(target))
+            assert 0.98 <= decision.cost / target <= 1.0, (seed, target)
+            assert decision.cost == cost_of(decision.spec.widths, decision.spec.paths)
+            assert decision.cost >= before
+            before = decision.cost
+            slow, fast = cost_of(floors, wanted) > target, cost_of({}, wanted) < 0.98 * target
             assert (decision.spec.paths != wanted) == (slow or fast)
             assert any("the least certain moved" in warning for warning in decision.warnings) == (slow or fast)
             seen.add((slow, fast))
     assert seen == {(False, False), (True, False), (False, True)}
 
 
-def test_the_largest_indicators_are_kept_in_whole_slices(latency_of):
+def test_the_largest_indicators_are_kept_in_whole_slices(cost_of):
     params = random_params(3)
-    decision = decide(SPEC, NETWORK, params, latency_of, 4.0)
+    decision = decide(SPEC, NETWORK, params, cost_of, Target(4.0))
     groups = {group.name: group for group in live_groups(NETWORK, decision.spec.paths)}
     assert decision.kept.keys() == decision.spec.widths.keys() == groups.keys()
     for name, indices in decision.kept.items():
@@ -132,10 +133,10 @@ def test_the_largest_indicators_are_kept_in_whole_slices(latency_of):
 
 
 @pytest.mark.parametrize("target", [2.0, 4.0, 6.0])
-def test_slices_are_taken_one_after_the_other_by_their_largest_indicator(latency_of, target):
+def test_slices_are_taken_one_after_the_other_by_their_largest_indicator(cost_of, target):
     """The same widths, written as one pass over all slices; a group that is refused one stays as it is."""
     params = random_params(4)
-    decision = decide(SPEC, NETWORK, params, latency_of, target)
+    decision = decide(SPEC, NETWORK, params, cost_of, Target(target))
     groups = live_groups(NETWORK, decision.spec.paths)
     slices = []
     for group in groups:
@@ -145,7 +146,7 @@ def test_slices_are_taken_one_after_the_other_by_their_largest_indicator(latency
     widths, closed = {group.name: group.floor for group in groups}, set()
     for _, width, name in sorted(slices, reverse=True):
         grown = {**widths, name: width}
-        if name not in closed and latency_of(grown, decision.spec.paths) <= target:
+        if name not in closed and cost_of(grown, decision.spec.paths) <= target:
             widths = grown
         else:
             closed.add(name)
@@ -153,7 +154,7 @@ def test_slices_are_taken_one_after_the_other_by_their_largest_indicator(latency
     assert closed
 
 
-def test_paths_give_way_where_nothing_else_fits(latency_of):
+def test_paths_give_way_where_nothing_else_fits(cost_of):
     """The target is below what three attention paths cost at the smallest widths: the least certain become skip."""
     floors = {group.name: group.floor for group in NETWORK.searched_groups}
     names = [mixed.name for mixed in NETWORK.mixed_blocks]
@@ -162,50 +163,50 @@ def test_paths_give_way_where_nothing_else_fits(latency_of):
     )
     every = dict.fromkeys(names, "mhsa")
     one_less = {**every, names[0]: "skip"}
-    target = (latency_of(floors, every) + latency_of(floors, one_less)) / 2
-    assert decide(SPEC, NETWORK, params, latency_of, target).spec.paths == one_less
+    target = (cost_of(floors, every) + cost_of(floors, one_less)) / 2
+    assert decide(SPEC, NETWORK, params, cost_of, Target(target)).spec.paths == one_less
 
 
-def test_paths_become_costlier_where_full_widths_are_too_fast(latency_of):
+def test_paths_become_costlier_where_full_widths_are_too_fast(cost_of):
     """Skip everywhere cannot take that long: blocks move in the order of what it costs them, and no more than must."""
     names = [mixed.name for mixed in NETWORK.mixed_blocks]
     losses = zip(names, (0.6, 0.5, 4.0), strict=True)
     params = random_params(1)._replace(paths={name: jnp.array([3.0, 3.0 - loss, -9.0]) for name, loss in losses})
     expected = dict.fromkeys(names, "skip")
     for name in (names[1], names[0], names[2]):
-        faster, expected = latency_of({}, expected), {**expected, name: "lir"}
-        target = (faster + latency_of({}, expected)) / 2 / 0.98
-        decision = decide(SPEC, NETWORK, params, latency_of, target)
+        faster, expected = cost_of({}, expected), {**expected, name: "lir"}
+        target = (faster + cost_of({}, expected)) / 2 / 0.98
+        decision = decide(SPEC, NETWORK, params, cost_of, Target(target))
         assert decision.spec.paths == expected
-        assert 0.98 <= decision.latency_ms / target <= 1.0
+        assert 0.98 <= decision.cost / target <= 1.0
 
 
-def test_targets_out_of_reach_name_the_range(latency_of):
-    low, high = reachable_range(NETWORK, latency_of)
+def test_targets_out_of_reach_name_the_range(cost_of):
+    low, high = reachable_range(NETWORK, cost_of)
     costly = {mixed.name: "mhsa" for mixed in NETWORK.mixed_blocks}
     for mixed in NETWORK.mixed_blocks:
-        if latency_of({}, {**costly, mixed.name: "lir"}) > latency_of({}, costly):
+        if cost_of({}, {**costly, mixed.name: "lir"}) > cost_of({}, costly):
             costly[mixed.name] = "lir"
     floors = {group.name: group.floor for group in NETWORK.searched_groups}
-    assert high == latency_of(full_widths(NETWORK), costly)
-    assert low == latency_of(floors, {mixed.name: "skip" for mixed in NETWORK.mixed_blocks})
-    check_reachable(low, (low, high))
-    check_reachable(high, (low, high))
+    assert high == cost_of(full_widths(NETWORK), costly)
+    assert low == cost_of(floors, {mixed.name: "skip" for mixed in NETWORK.mixed_blocks})
+    check_reachable(Target(low), (low, high))
+    check_reachable(Target(high), (low, high))
     for target in (0.99 * low, 1.01 * high):
         with pytest.raises(
             UserError, match=f"{target:.3f} ms .* {low:.3f} to {high:.3f} ms; set config.latency.target"
         ):
-            check_reachable(target, (low, high))
+            check_reachable(Target(target), (low, high))
 
 
-def test_warnings(latency_of):
+def test_warnings(cost_of):
     skipping = random_params(0)._replace(
         paths={mixed.name: jnp.array([5.0, 0.0, 0.0]) for mixed in NETWORK.mixed_blocks}
     )
-    (warning,) = decide(SPEC, NETWORK, skipping, latency_of, 2.0).warnings
+    (warning,) = decide(SPEC, NETWORK, skipping, cost_of, Target(2.0)).warnings
     assert warning.startswith("every mixed block collapsed to skip")
-    low, _ = reachable_range(NETWORK, latency_of)
-    warnings = decide(SPEC, NETWORK, skipping, latency_of, low).warnings
+    low, _ = reachable_range(NETWORK, cost_of)
+    warnings = decide(SPEC, NETWORK, skipping, cost_of, Target(low)).warnings
     assert any(warning.startswith("every width is at its floor") for warning in warnings)
 
 
@@ -230,18 +231,18 @@ def test_supernet_spec_declares_the_supernet():
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("share", [0.15, 0.6])
-def test_uniform_is_within_the_target_and_nothing_more_fits(latency_of, share, form):
+def test_uniform_is_within_the_target_and_nothing_more_fits(cost_of, share, form):
     path, head = FORMS[form]
     paths = {mixed.name: path for mixed in NETWORK.mixed_blocks}
-    target = share * latency_of({}, mixed_paths(NETWORK))
-    spec = uniform_spec(SPEC, NETWORK, latency_of, target, form)
+    target = share * cost_of({}, mixed_paths(NETWORK))
+    spec = uniform_spec(SPEC, NETWORK, cost_of, target, form)
     assert spec.paths == paths
-    assert latency_of(spec.widths, paths) <= target
+    assert cost_of(spec.widths, paths) <= target
     groups = live_groups(NETWORK, paths)
     assert set(spec.widths) == {group.name for group in groups}
     for group in groups:
         grown = {**spec.widths, group.name: group.snap(min(group.size, spec.widths[group.name] + group.multiple))}
-        assert grown == spec.widths or latency_of(grown, paths) > target
+        assert grown == spec.widths or cost_of(grown, paths) > target
     # One factor: wherever neither an end nor a slice decides, widths are the same share of what they are scaled from.
     wide = [g for g in groups if g.size >= 128 and g.floor + 8 < spec.widths[g.name] < g.size]
     shares = [spec.widths[g.name] / (g.size * (head if g.name == "head.conv" else 1.0)) for g in wide]
@@ -321,8 +322,8 @@ def search_by_latency(steps):
 
 
 @pytest.mark.parametrize("fraction", [0.3, 0.6])
-def test_search_by_latency_alone_reaches_its_target_and_empties_no_group(latency_of, fraction):
-    target = fraction * latency_of({}, mixed_paths(NETWORK))
+def test_search_by_latency_alone_reaches_its_target_and_empties_no_group(cost_of, fraction):
+    target = fraction * cost_of({}, mixed_paths(NETWORK))
     values, kept, paths = search_by_latency(600)(target)
     assert values[0] > 1.1 * target
     assert min(values) < target
@@ -335,14 +336,14 @@ def test_search_by_latency_alone_reaches_its_target_and_empties_no_group(latency
 
 
 @pytest.mark.parametrize("fraction", [0.3, 0.6])
-def test_search_by_latency_alone_stays_at_its_target(latency_of, fraction):
-    target = fraction * latency_of({}, mixed_paths(NETWORK))
+def test_search_by_latency_alone_stays_at_its_target(cost_of, fraction):
+    target = fraction * cost_of({}, mixed_paths(NETWORK))
     values, _, _ = search_by_latency(600)(target)
     assert np.abs(np.asarray(values[-5:]) / target - 1).max() < 0.02
 
 
-def test_arch_specs_of_decisions_survive_their_file(latency_of, tmp_path):
-    spec = decide(SPEC, NETWORK, random_params(7), latency_of, 3.0).spec
+def test_arch_specs_of_decisions_survive_their_file(cost_of, tmp_path):
+    spec = decide(SPEC, NETWORK, random_params(7), cost_of, Target(3.0)).spec
     spec.save(tmp_path / "architecture.json")
     assert ArchSpec.load(tmp_path / "architecture.json") == spec
 

@@ -31,14 +31,12 @@ ROW = Row(
 def test_row_of_a_finished_search(tmp_path):
     workdir, target = Workdir(tmp_path), 2.0
     for step in range(1, 41):  # the last 5 % are two steps
-        latency_ms = {39: 2.2, 40: 2.4}.get(step, 9.0)
+        cost = {39: 2.2, 40: 2.4}.get(step, 9.0)
         kept = {"detail": [24, 32], "stage8": [8, 16], "gone": [4, 4]}
         paths = {"stage8_1": [0.2, 0.3, 0.5]}
-        workdir.append_history(
-            {"phase": "search", "step": step, "latency_ms": latency_ms, "kept": kept, "paths": paths}
-        )
+        workdir.append_history({"phase": "search", "step": step, "cost": cost, "kept": kept, "paths": paths})
     workdir.append_history({"phase": "search", "step": 40, "miou": 0.5})
-    workdir.finish("search", {"predicted_ms": 1.97, "sliced_miou": 0.2, "recalibrated_miou": 0.3})
+    workdir.finish("search", {"predicted_cost": 1.97, "sliced_miou": 0.2, "recalibrated_miou": 0.3})
     arch = ArchSpec(RTSeg(3), {"detail": 20, "stage8": 16}, {"stage8_1": "lir"})
     row = row_of(Search("published", target, 0, workdir), arch, 2.1)
     assert (row.soft, row.soft_last) == (pytest.approx(1.15), pytest.approx(1.2))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rtseg_jax.architecture import Group, declare
+from rtseg_jax.search.cost import Target
 from rtseg_jax.search.path_choice import Evidence, choose_paths, going_price
 from rtseg_jax.search.ranking import Ranking
 from rtseg_jax.search.rounds import Rounds, decided_paths
@@ -135,7 +136,7 @@ def channels(kept, paths):
 
 
 def rounds(target, number=4):
-    return Rounds(NETWORK, channels, target, number)
+    return Rounds(NETWORK, channels, Target(target), number)
 
 
 def test_targets_fall_evenly_in_their_logarithm():
@@ -162,7 +163,7 @@ def test_rounds_end_at_their_target_with_the_worthiest_channels():
         arch = plan.decided(arch, rankings, paths, plan.widths(arch, rankings, paths, number))
     decision = plan.decision(SPEC, arch)
     assert decision.spec.paths == paths == decided_paths(NETWORK, arch)
-    assert 0.98 * plan.target <= decision.latency_ms <= plan.target
+    assert 0.98 * plan.target.cost <= decision.cost <= plan.target.cost
     assert not decision.warnings
     for name, kept in decision.kept.items():
         np.testing.assert_array_equal(kept, rankings[name].kept(len(kept)))

@@ -9,9 +9,10 @@ import dataclasses
 import os
 import sys
 
+from helpers import quick_compiles
+
 if __name__ == "__main__":
-    FLAGS = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {FLAGS}"
+    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {quick_compiles.FLAGS}"
 
 import jax
 import numpy as np
@@ -23,6 +24,7 @@ from rtseg_jax.architecture import declare
 from rtseg_jax.data import Dataset
 from rtseg_jax.models import SegmentationNetwork, initial_variables
 from rtseg_jax.search import arch_params
+from rtseg_jax.search.cost import Target
 from rtseg_jax.search.worth_params import initial_worth
 from rtseg_jax.training.beta_control import BetaControl
 from rtseg_jax.training.loop import compile_step
@@ -70,14 +72,14 @@ def batch_of(number):
 
 def worth_search(model, placement):
     """The step by worth and its first state: whole batches."""
-    setup = StepSetup(model, weight_optimizer(OPTIMIZATION, "search"), LOSS, 3, WorthSearch(latency, 1.0))
+    setup = StepSetup(model, weight_optimizer(OPTIMIZATION, "search"), LOSS, 3, WorthSearch(latency, Target(1.0)))
     return setup, initial_state(setup, initial_variables(model, 0), placement, initial_worth(NETWORK, STEPS))
 
 
 def published_search(model, placement):
     """The published step and its first state: an update of every two batches."""
     optimizer = weight_optimizer(dataclasses.replace(OPTIMIZATION, accumulate=2), "search")
-    rule = PublishedSearch(SEARCH, STEPS, latency, 1.0, ARCH_SGD, loss=LOSS, start_ms=4.0)
+    rule = PublishedSearch(SEARCH, STEPS, latency, Target(1.0), ARCH_SGD, loss=LOSS, start_cost=4.0)
     setup = StepSetup(model, optimizer, LOSS, 3, rule)
     variables = initial_variables(model, 0)
     arch = arch_params.initialize(NETWORK, variables["params"], seed=0)

@@ -263,13 +263,13 @@ def test_segmentation_losses_follow_the_spec(key):
 
 
 def test_total_loss_weighs_what_is_there():
-    losses = {"segmentation": 2.0, "auxiliary": 3.0, "distillation": 5.0, "latency": 7.0}
+    losses = {"segmentation": 2.0, "auxiliary": 3.0, "distillation": 5.0, "cost": 7.0}
     losses = {name: jnp.float32(value) for name, value in losses.items()}
     np.testing.assert_allclose(total_loss(losses, LossSpec(lam=0.001)), 2 + 3 + 0.001 * 5 + 0.01 * 7, rtol=1e-6)
     more = {name: jnp.float32(1.0) for name in ("pairwise", "channelwise", "detail")}
     spec = LossSpec(pairwise=10.0, channelwise=3.0, detail=0.5, teacher="there", beta=0.0, gamma=0.0)
     np.testing.assert_allclose(total_loss(losses | more, spec), 2 + 10 + 3 + 0.5, rtol=1e-6)
-    del losses["latency"]
+    del losses["cost"]
     np.testing.assert_allclose(total_loss(losses, LossSpec(gamma=0.5, lam=1.0)), 2 + 1.5 + 5, rtol=1e-6)
     with pytest.raises(KeyError, match="typo"):
         total_loss({"typo": jnp.float32(1)}, LossSpec())

@@ -8,10 +8,12 @@ import pytest
 
 from rtseg_jax.config import base_config, run_spec
 from rtseg_jax.errors import UserError
+from rtseg_jax.search.cost import Target
 from rtseg_jax.training import progress
 from rtseg_jax.training.profiling import Trace
 from rtseg_jax.training.progress import Reporter, device_peak_gib, status_line
 from rtseg_jax.training.workdir import Workdir
+from rtseg_jax.visualization.history import read_history
 
 
 class Clock:
@@ -28,9 +30,7 @@ def test_speed_and_waiting_are_those_since_the_row_before(tmp_path, monkeypatch)
     clock = Clock()
     monkeypatch.setattr(progress, "time", clock)
     monkeypatch.setattr(progress, "device_peak_gib", lambda: 1.5)
-    reporter = Reporter(
-        Workdir(tmp_path), "train", 4, 8, batch_size=16, target_ms=0.0, group_sizes={}, tensorboard=False
-    )
+    reporter = Reporter(Workdir(tmp_path), "train", 4, 8, batch_size=16, target=None, group_sizes={}, tensorboard=False)
 
     def slow():
         for seconds in (1.0, 3.0, 0.0, 0.0):
@@ -48,8 +48,22 @@ def test_speed_and_waiting_are_those_since_the_row_before(tmp_path, monkeypatch)
     assert [row["pictures_per_second"] for row in rows] == pytest.approx([32 / 12, 32 / 8])
     assert [row["input_wait"] for row in rows] == pytest.approx([4 / 12, 0.0])
     assert [row["device_peak_gib"] for row in rows] == [1.5, 1.5]
-    assert "33 % waiting for pictures" in status_line(rows[0], None, 0.0)
-    assert "waiting" not in status_line(rows[1], None, 0.0)
+    assert "33 % waiting for pictures" in status_line(rows[0], None)
+    assert "waiting" not in status_line(rows[1], None)
+
+
+@pytest.mark.parametrize(
+    ("unit", "said"),
+    [("ms", "latency 4.20/5.00 ms, 3/6 channels kept"), ("GMACs", "cost 4.20/5.00 GMACs, 3/6 channels")],
+)
+def test_costs_are_logged_with_their_unit(tmp_path, capsys, unit, said):
+    of = {"batch_size": 1, "target": Target(5.0, unit), "group_sizes": {"a": 6}, "tensorboard": False}
+    reporter = Reporter(Workdir(tmp_path), "search", 0, 8, **of)
+    reporter.log(1, {"losses": {"total": 1.0, "cost": 0.1}, "cost": 4.2, "kept": {"a": 3.0}})
+    reporter.close()
+    (row,) = read_history(tmp_path / "history.jsonl")
+    assert (row["cost"], row["cost_unit"]) == (4.2, unit)
+    assert said in " ".join(capsys.readouterr().out.split())
 
 
 def test_memory_is_told_where_devices_tell_it(monkeypatch):

@@ -11,6 +11,7 @@ import pytest
 from rtseg_jax.architecture import Group, Network
 from rtseg_jax.config import base_config
 from rtseg_jax.search.arch_params import ArchParams, path_probabilities
+from rtseg_jax.search.cost import Target
 from rtseg_jax.training.beta_control import BetaControl
 from rtseg_jax.training.losses import LossSpec
 from rtseg_jax.training.optimizers import architecture_optimizer
@@ -62,11 +63,11 @@ def simulated(literal, fraction):
 
     @jax.jit
     def run(arch, worth, path_worth):
-        common = settings, STEPS, latency, fraction * START_MS, optimizer
+        common = settings, STEPS, latency, Target(fraction * START_MS), optimizer
         if literal:
             rule, control = LiteralSearch(*common), None
         else:
-            rule = PublishedSearch(*common, loss=LossSpec(beta=BETA), start_ms=START_MS)
+            rule = PublishedSearch(*common, loss=LossSpec(beta=BETA), start_cost=START_MS)
             control = BetaControl.start()
 
         def step(state, _):
@@ -74,7 +75,7 @@ def simulated(literal, fraction):
                 drawn = rule.sample(NETWORK, state, arch, jax.random.fold_in(jax.random.key(0), state.step))
                 task = -sum(jnp.sum(worth[name] * mask) for name, mask in drawn.architecture.masks.items())
                 task -= jnp.sum(path_worth * drawn.architecture.paths["block"])
-                return task + BETA * rule.loss_factor(state) * drawn.losses["latency"], drawn.metrics
+                return task + BETA * rule.loss_factor(state) * drawn.losses["cost"], drawn.metrics
 
             gradients, metrics = jax.grad(loss, has_aux=True)(state.arch)
             state, metrics = rule.learn(state.replace(step=state.step + 1), gradients, metrics)
@@ -102,7 +103,7 @@ def test_every_group_can_cross_its_threshold():
     """Without a task all groups end alike, as in uniform scaling; to the letter the flat one does not move."""
     metrics, arch = search(0.5)
     assert np.ptp(list(shares(metrics).values())) < 0.1
-    assert metrics["latency_ms"][-1] <= 0.5 * START_MS * 1.01
+    assert metrics["cost"][-1] <= 0.5 * START_MS * 1.01
     for values in arch.widths.values():
         assert values.min() >= 0.0
         assert values.max() <= 1.25
@@ -116,7 +117,7 @@ def test_every_group_can_cross_its_threshold():
 def test_latency_lands_from_both_sides(worth, start):
     """Whatever a millisecond is worth to the task, from two fifths of β to eight times β."""
     metrics, _ = search(0.5, worth, arch=arch_at(*start))
-    ratio = np.asarray(metrics["latency_ms"]) / (0.5 * START_MS)
+    ratio = np.asarray(metrics["cost"]) / (0.5 * START_MS)
     assert (ratio[0] > 1.9) if start[0] > 0.5 else (ratio[0] < 0.6)
     assert abs(ratio[-20:].mean() - 1) < 0.05
 
@@ -136,7 +137,7 @@ def test_below_its_target_latency_moves_nothing():
     for name, values in arch.widths.items():
         np.testing.assert_array_equal(values[-1], start.widths[name])
     literal, _ = search(0.5, arch=start, literal=True)
-    assert literal["latency_ms"][-1] > 1.8 * literal["latency_ms"][0]
+    assert literal["cost"][-1] > 1.8 * literal["cost"][0]
 
 
 @pytest.mark.parametrize("loved", ["steep", "flat"])
@@ -174,9 +175,13 @@ def test_the_price_by_hand():
 
 
 def test_the_target_falls_by_equal_factors():
-    rule = PublishedSearch(spec(literal=False), 100, latency, 2.0, optax.identity(), loss=LossSpec(), start_ms=8.0)
+    rule = PublishedSearch(
+        spec(literal=False), 100, latency, Target(2.0), optax.identity(), loss=LossSpec(), start_cost=8.0
+    )
     np.testing.assert_allclose([rule.target_at(jnp.int32(s)) for s in (0, 25, 50, 99)], [8.0, 4.0, 2.0, 2.0], rtol=1e-6)
-    above = PublishedSearch(spec(literal=False), 100, latency, 9.0, optax.identity(), loss=LossSpec(), start_ms=8.0)
+    above = PublishedSearch(
+        spec(literal=False), 100, latency, Target(9.0), optax.identity(), loss=LossSpec(), start_cost=8.0
+    )
     assert float(above.target_at(jnp.int32(0))) == 9.0
 
 

@@ -14,6 +14,7 @@ from rtseg_jax.config import base_config
 from rtseg_jax.models import Architecture, SegmentationNetwork
 from rtseg_jax.models.normalization import normalize
 from rtseg_jax.search.arch_params import ArchParams, initialize
+from rtseg_jax.search.cost import Target
 from rtseg_jax.search.estimators import binarize, sample_path
 from rtseg_jax.training.beta_control import BetaControl
 from rtseg_jax.training.loop import compile_step
@@ -53,7 +54,6 @@ SEARCH = dataclasses.replace(
     temperature_start=4.0,
     temperature_end=1.0,
 )
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
 def latency(kept, paths):
@@ -67,8 +67,8 @@ def latency(kept, paths):
 
 LABELS = ArchParams("widths", "paths")
 ARCH_SGD = optax.multi_transform({"widths": optax.sgd(WIDTH_RATE), "paths": optax.sgd(PATH_RATE)}, lambda _: LABELS)
-LITERAL = LiteralSearch(SEARCH, STEPS, latency, 1.0, ARCH_SGD)
-MENDED = PublishedSearch(SEARCH, STEPS, latency, 1.0, ARCH_SGD, loss=LOSS, start_ms=4.0)
+LITERAL = LiteralSearch(SEARCH, STEPS, latency, Target(1.0), ARCH_SGD)
+MENDED = PublishedSearch(SEARCH, STEPS, latency, Target(1.0), ARCH_SGD, loss=LOSS, start_cost=4.0)
 SETUP = StepSetup(model=MODEL, optimizer=optax.sgd(RATE), loss=LOSS, seed=3, search=LITERAL)
 
 
@@ -124,7 +124,7 @@ def search_step():
         traces.append(1)
         return step(state, batch, None)
 
-    return jax.jit(counted, compiler_options=QUICK)
+    return jax.jit(counted)
 
 
 def describe(tree):
@@ -175,9 +175,9 @@ def test_state_is_stable_and_traced_once():
     assert [int(s.step) for s in (state, first, second)] == [0, 1, 2]
     losses = metrics["losses"]
     assert float(losses["total"]) == pytest.approx(
-        float(losses["segmentation"] + 0.5 * losses["auxiliary"] + 0.01 * losses["latency"]), rel=1e-5
+        float(losses["segmentation"] + 0.5 * losses["auxiliary"] + 0.01 * losses["cost"]), rel=1e-5
     )
-    assert float(losses["latency"]) == pytest.approx(abs(float(metrics["latency_ms"]) - 1.0), rel=1e-5)
+    assert float(losses["cost"]) == pytest.approx(abs(float(metrics["cost"]) - 1.0), rel=1e-5)
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -222,7 +222,7 @@ def by_hand(params, arch, stats, batch, step, gamma):
     return loss + 0.01 * jnp.abs(milliseconds - 1.0)
 
 
-@functools.partial(jax.jit, compiler_options=QUICK)
+@jax.jit
 def derivatives(params, arch, stats, batch, gamma):
     return jax.grad(by_hand, argnums=(0, 1))(params, arch, stats, batch, 0, gamma)
 
@@ -248,7 +248,7 @@ def test_weights_and_architecture_move_together():
 def test_the_mended_step_weighs_the_main_loss_against_milliseconds():
     """Weights hear the auxiliary heads, the architecture does not; it moves by loss per millisecond and its price."""
     setup = dataclasses.replace(SETUP, search=MENDED, main_loss_only=True)
-    step = jax.jit(lambda state, batch: make_step(setup)(state, batch, None), compiler_options=QUICK)
+    step = jax.jit(lambda state, batch: make_step(setup)(state, batch, None))
     state = state_of(SETUP).replace(beta_control=BetaControl(jnp.log(3.0), jnp.float32(0.0)))
     after, metrics = step(state, batch_of(0))
     assert jax.tree.structure(after) == jax.tree.structure(state)
@@ -271,9 +271,9 @@ def test_the_mended_step_weighs_the_main_loss_against_milliseconds():
     task = arch.paths["stage32_1"] - 0.01 * priced
     moved = -after.arch.paths["stage32_1"] / PATH_RATE * jnp.ptp(costs["stage32_1"])
     np.testing.assert_allclose(moved, 4.0 * task + price * priced, atol=1e-5)  # τ is 4 at the first step
-    gap = float(metrics["latency_ms"]) / 4.0 - 1  # the target starts at 4 ms
+    gap = float(metrics["cost"]) / 4.0 - 1  # the target starts at 4 ms
     assert float(after.beta_control.gap) == pytest.approx(gap, rel=1e-5)
-    assert float(metrics["losses"]["latency"]) == pytest.approx(4.0 * gap, rel=1e-5)
+    assert float(metrics["losses"]["cost"]) == pytest.approx(4.0 * gap, rel=1e-5)
 
 
 def test_masked_channels_have_a_task_gradient():
@@ -313,7 +313,7 @@ def test_two_devices_compute_what_one_does_and_keep_no_second_state():
     assert placement.batch_parts == 2
     state = state_of(SETUP)
     arguments = placement.put(state), placement.put_batch(batch_of(0)), None
-    step = compile_step(SETUP, state, placement).lower(*arguments).compile(QUICK)
+    step = compile_step(SETUP, state, placement).lower(*arguments).compile()
     after, metrics = step(*arguments)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(arguments[0]))
     # Every byte of the new state is where the old one was.
@@ -330,8 +330,8 @@ def test_accumulation_averages_two_steps():
     plain = dataclasses.replace(SETUP, model=MODEL, search=None)
     waiting = dataclasses.replace(plain, optimizer=accumulated(optax.sgd(RATE), 2))
     halves = [batch_of(0, 2), batch_of(1, 2)]
-    one = jax.jit(lambda state, batch: make_step(plain)(state, batch, None)[0], compiler_options=QUICK)
-    two = jax.jit(lambda state, batch: make_step(waiting)(state, batch, None)[0], compiler_options=QUICK)
+    one = jax.jit(lambda state, batch: make_step(plain)(state, batch, None)[0])
+    two = jax.jit(lambda state, batch: make_step(waiting)(state, batch, None)[0])
     start = state_of(waiting)
     middle = two(start, halves[0])
     jax.tree.map(np.testing.assert_array_equal, middle.params, start.params)

@@ -19,21 +19,21 @@ HISTORY = [
         "phase": "search",
         "step": 10,
         "losses": {"segmentation": 1.0},
-        "latency_ms": 20.0,
+        "cost": 20.0,
         "kept": {"head.conv": [64, 64], "stem.conv": [16, 16], "other": [8, 8]},
         "paths": {"stage16_1": [0.2, 0.3, 0.5]},
     },
     {
         "phase": "search",
         "step": 20,
-        "latency_ms": 15.0,
+        "cost": 15.0,
         "kept": {"head.conv": [64, 64], "stem.conv": [16, 16], "other": [8, 8]},
         "paths": {"stage16_1": [0.0, 0.1, 0.9]},
     },
 ]
 SEARCH = {
     "sliced_miou": 0.2,
-    "predicted_ms": 12.4,
+    "predicted_cost": 12.4,
     "paths": {"stage16_1": "mhsa"},
     "widths": {"stem.conv": 16, "head.conv": 32},
     "steps": 20,
@@ -51,7 +51,7 @@ REASONS = {
 def network(name, miou, ms, predicted=None):
     costs = {"parameters": 344_171, "gmacs": 0.102957, "noise": 0.05}
     interval = predicted and [0.9 * predicted, 1.1 * predicted]
-    return {"name": name, "miou": miou, **costs, "predicted_ms": predicted, "predicted_interval_ms": interval} | {
+    return {"name": name, "miou": miou, **costs, "predicted_cost": predicted, "predicted_interval": interval} | {
         "latency_ms": ms
     }
 
@@ -74,8 +74,8 @@ RESULTS = {
         "evaluate": {
             "network": "RTSeg",
             "date": "2026-11-05",
-            "device": {"backend": "host_cpu", "details": ["Some <CPU>", "1 thread"]},
-            "data": {"classes": 2, "training": 1360, "held_out": 40, "validation": 50},
+            "device": {"title": "CPU of the host", "details": ["Some <CPU>", "1 thread"]},
+            "data": {"title": "drawn streets", "classes": 2, "training": 1360, "held_out": 40, "validation": 50},
             "table": [
                 network("supernet", None, 48.04, 50.0),
                 network("searched, sliced", 0.2, 12.345, 12.4),
@@ -87,7 +87,8 @@ RESULTS = {
                 "searched": {"iou": {NAME: 0.4, "Sky": 0.34332}},
                 "uniform": {"iou": {NAME: 0.4128, "Sky": None}},
             },
-            "target_ms": 12.41234,
+            "target_cost": 12.41234,
+            "cost_unit": "ms",
             "verdict": "The search beats uniform scaling by 0.8 points of mIoU. Handed over: the searched network.",
             "seconds": 3600.0,
         },
@@ -156,10 +157,10 @@ def test_timeline_puts_phases_one_after_the_other():
 
 
 def test_timeline_after_a_resume_holds_the_later_value():
-    rows = [{"phase": "search", "step": step, "latency_ms": ms} for step, ms in [(1, 9.0), (2, 8.0), (1, 5.0)]]
+    rows = [{"phase": "search", "step": step, "cost": ms} for step, ms in [(1, 9.0), (2, 8.0), (1, 5.0)]]
     rows.append({"phase": "search", "step": 2, "miou": 0.5})  # joined with the training row of the same step
     line = timeline(rows)
-    assert line.series("latency_ms") == ([1, 2], [5.0, 8.0])
+    assert line.series("cost") == ([1, 2], [5.0, 8.0])
     assert line.series("miou") == ([2], [0.5])
 
 
@@ -212,7 +213,7 @@ def test_end_says_what_was_chosen_and_exported(told):
 def test_a_network_that_was_trained_as_it_is_has_no_search_in_its_report():
     results = copy.deepcopy(RESULTS)
     outcome = results["phases"]["evaluate"]
-    results["choice"]["best"], outcome["target_ms"] = "trained", None
+    results["choice"]["best"], outcome["target_cost"] = "trained", None
     outcome["table"] = [network("trained", 0.5, 4.0), network("bisenetv2", None, 29.0)]
     outcome["classes"] = {"trained": {"iou": {"Sky": 0.5}}}
     del results["phases"]["search"], results["phases"]["export"], results["command"]
@@ -230,7 +231,7 @@ def test_markdown_refers_to_files_that_exist(folder, told):
     assert files == [
         "results.png",
         "picture_00.png",
-        "latency.png",
+        "cost.png",
         "paths.png",
         "channels.png",
         "worth.png",

@@ -13,7 +13,8 @@ from rtseg_jax.models import SegmentationNetwork, initial_variables
 from rtseg_jax.search import arch_params
 from rtseg_jax.search.arch_params import ArchParams
 from rtseg_jax.search.budget import Budget
-from rtseg_jax.search.decide import LatencyOf, decide, most_probable
+from rtseg_jax.search.cost import Target
+from rtseg_jax.search.decide import CostOf, decide, most_probable
 from rtseg_jax.zoo import RTSeg, rtseg
 from rtseg_jax.zoo.bisenetv2 import conv_block
 
@@ -50,14 +51,14 @@ def test_it_can_be_decided_on(spec):
     params = ArchParams(start.widths, wanted)
     assert most_probable(network, params) == {"stage8_1": "plain", "stage16_1": "plain"}
     budget = Budget.parse("gmacs:0.02")
-    cost_of = LatencyOf(network, budget.of_network(network, SIZE))
+    cost_of = CostOf(network, budget.of_network(network, SIZE))
     paths = dict.fromkeys(wanted, "plain")
     widths = {group.name: group.size for group in live_groups(network, paths)}
     target = 0.7 * cost_of(widths, paths)
-    decision = decide(spec, network, params, cost_of, target, budget.unit)
+    decision = decide(spec, network, params, cost_of, Target(target, budget.aim.unit))
     assert dict(decision.spec.paths) == paths
     found = counts.macs(declare_spec(decision.spec), SIZE) / 1e9
-    assert found == pytest.approx(decision.latency_ms, rel=1e-5)
+    assert found == pytest.approx(decision.cost, rel=1e-5)
     assert 0.98 * target <= found <= target
 
 

@@ -47,6 +47,23 @@ SWEEP_BACKENDS: dict[str, Callable[[int, int], Backend]] = {
 """Devices for sweeps and tables alone: they time nothing, or no files."""
 
 
+TITLES = {
+    HostCpu.name: "CPU of the host",
+    HostGpu.name: "GPU of the host",
+    "android": "phone, GPU",
+    "android_gpu_fp32": "phone, GPU in float32",
+    "android_cpu": "phone, CPU",
+    "android_cpu_fp16": "phone, CPU in float16",
+    "browser": "browser, GPU",
+    "browser_fp16": "browser, GPU in float16",
+    "browser_wasm": "browser, CPU",
+    "jax": "JAX on the host",
+    "jax_bfloat16": "JAX on the host, in bfloat16",
+    **{device: f"{device}, modelled" for device in DEVICE_FILES},
+}
+"""Names for people."""
+
+
 def check_device(device: str, setting: str = "config.latency.device") -> None:
     """Raises `UserError` for a device that nobody knows, with the nearest of those that there are."""
     known = BACKENDS | SWEEP_BACKENDS
