@@ -40,7 +40,8 @@ class Task:
       runs: samples to be timed.
       copies: whether a sample is one run with its inputs copied in and its outputs copied out; else as many runs in a
         row as take `least_ms`, on inputs that are where the network reads them.
-      warmup: runs before that.
+      warmup: runs before that, at least.
+      warm_ms: what they take together, at least: a browser compiles what is often run anew, and better.
       least_ms: of a sample of runs in a row.
     """
 
@@ -48,6 +49,7 @@ class Task:
     runs: int
     copies: bool
     warmup: int
+    warm_ms: float
     least_ms: float
 
 

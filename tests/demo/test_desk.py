@@ -18,7 +18,7 @@ from rtseg_jax.demo.sharing import new_token
 from rtseg_jax.demo.site import MEASURING, measuring_site
 
 MODELS = {"a" * 64: b"one", "b" * 64: b"two"}
-TASKS = [Task("a" * 64, 3, True, 1, 5.0), Task("b" * 64, 2, False, 1, 5.0)]
+TASKS = [Task("a" * 64, 3, True, 1, 9.0, 5.0), Task("b" * 64, 2, False, 1, 9.0, 5.0)]
 
 
 class Served:
@@ -78,7 +78,7 @@ def test_two_tasks(served):
     assert served.post("device", DEVICE) == (200, {"session": 1})
     first, second = job(served.link)["tasks"]
     wanted = {"number": 0, "file": f"models/{'a' * 64}.tflite", "model": "a" * 64, "runs": 3, "copies": True}
-    assert first == wanted | {"warmup": 1, "least_ms": 5.0}
+    assert first == wanted | {"warmup": 1, "warm_ms": 9.0, "least_ms": 5.0}
     assert send(served.link, "GET", second["file"]) == (200, b"two")
     served.seconds = 1.0
     assert served.post("results", served.result(1, ms=[4, 2.5], repeats=100)) == (200, {})  # 650 ms of 1000

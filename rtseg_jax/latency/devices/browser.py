@@ -38,6 +38,7 @@ BROWSER_DEVICES = {"browser": "webgpu", "browser_fp16": "webgpu_fp16", "browser_
 """Accelerators as the page calls them: the GPU in float32, in float16, and the CPU."""
 
 LEAST_MS = {False: 10.0, True: 1.0}  # of runs in a row that are timed together, on a GPU and on the CPU
+WARM_MS = 200.0  # of runs before that: kernels are compiled better once they have been run often
 THROTTLED = 1.1  # times what the reference took at first
 SILENT_S = 20.0  # without a word of the page, until the user is told
 LINGER_S = 1.0  # for the page to see that it is over
@@ -179,7 +180,7 @@ class Browser(FileBackend):
 
     def run(self, order: Sequence[str], files: Mapping[str, bytes], *, copies: bool) -> list[Result]:
         """Samples of files, by digest, one after the other; `copies` as in `Task`."""
-        tasks = [Task(digest, self.runs, copies, WARMUP, LEAST_MS[self._on_cpu]) for digest in order]
+        tasks = [Task(digest, self.runs, copies, WARMUP, WARM_MS, LEAST_MS[self._on_cpu]) for digest in order]
         try:
             return self._desk.measured(tasks, files, self._waiting)
         except Failed as failure:

@@ -43,10 +43,10 @@ export const CALLS = {
   async measure({ task, job, keep }) {
     const network = await networkOf(task, job, keep)
     const arrays = network.inputs.map(({ type, shape }) => noise(type, shape.reduce((size, side) => size * side, 1)))
-    if (task.copies) return sample(() => network.run(arrays), { ...task, least: 0 })
+    if (task.copies) return sample(() => network.run(arrays), { ...task, warm: task.warm_ms, least: 0 })
     await network.hold(arrays)
     try {
-      return await sample(times => network.repeat(times), { ...task, least: task.least_ms })
+      return await sample(times => network.repeat(times), { ...task, warm: task.warm_ms, least: task.least_ms })
     } finally {
       network.release()
     }

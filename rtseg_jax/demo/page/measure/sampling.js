@@ -3,14 +3,16 @@
 const MOST_REPEATS = 10_000
 
 // Milliseconds of a run, `runs` times, each the mean of `repeats` in a row; so many that a sample takes `least`
-// milliseconds, 1 where that is 0. `run(n)` runs it n times in a row; `now` tells milliseconds.
-export async function sample(run, { runs, warmup, least }, now = () => performance.now()) {
+// milliseconds, 1 where that is 0. Before that it is run `warmup` times and for `warm` milliseconds at least. `run(n)`
+// runs it n times in a row; `now` tells milliseconds.
+export async function sample(run, { runs, warmup, warm, least }, now = () => performance.now()) {
   const timed = async times => {
     const began = now()
     await run(times)
     return now() - began
   }
-  for (let i = 0; i < warmup; i++) await run(1)
+  const began = now()
+  for (let i = 0; i < warmup || now() - began < warm; i++) await run(1)
   let repeats = 1
   while (least > 0 && repeats < MOST_REPEATS) {
     const took = Math.min(await timed(repeats), await timed(repeats)) // one of them may have been disturbed
