@@ -1,10 +1,12 @@
-"""Times a TFLite file on this machine or on a phone.
+"""Times a TFLite file on this machine, on a phone or in a browser.
 
 examples:
     rtseg_jax benchmark model.tflite --device=host_cpu --threads=1
+    rtseg_jax benchmark model.tflite --device=browser --share
     rtseg_jax benchmark model.tflite --device=android --benchmark_model=android_aarch64_benchmark_model
 
-Phones are `android` (GPU, half precision allowed), `android_gpu_fp32`, `android_cpu` and `android_cpu_fp16`. Figures
+Phones are `android` (GPU, half precision allowed), `android_gpu_fp32`, `android_cpu` and `android_cpu_fp16`. `browser`
+prints a link: what opens it is measured, on its GPU (`browser_fp16` in float16) or on its CPU (`browser_wasm`). Figures
 that a runtime does not give are printed as such, and are null in the file of `--json`.
 """
 
@@ -23,11 +25,13 @@ from rtseg_jax.errors import UserError
 from rtseg_jax.export.interpreter import load_interpreter
 from rtseg_jax.files import check_place, write_json
 from rtseg_jax.latency.benchmark_model import OperatorTime, Report
+from rtseg_jax.latency.devices import browser
 from rtseg_jax.latency.devices.android import ANDROID_DEVICES, Android, AndroidSettings
 from rtseg_jax.latency.devices.host_cpu import HostCpu, fill_inputs
 from rtseg_jax.latency.devices.host_gpu import HostGpu
 
 NOT_AVAILABLE = "not available from this runtime"
+BROWSER_MEMORY = "memory"
 HOST_MEMORY = "growth of this process's resident memory, from before loading to its peak"
 PHONE_MEMORY = "peak memory of benchmark_model's process, sampled every 50 ms"
 
@@ -194,10 +198,31 @@ def phone_latency(report: Report) -> Latency:
     return Latency("wall time", report.min_ms, report.mean_ms, report.median_ms, None, report.p95_ms, None)
 
 
+def in_browser(request: Request) -> Figures:
+    """What opens the link: single runs with copies in and out, as a page has them, and runs in a row without."""
+    model = request.path.read_bytes()
+    backend, finished = browser.Browser(request.device, request.threads, request.runs), False
+    try:
+        digest = backend.digest(model)
+        card = backend.card()
+        (single,) = backend.run([digest], {digest: model}, copies=True)
+        (in_a_row,) = backend.run([digest], {digest: model}, copies=False)
+        finished = True
+    finally:
+        backend.close(finished)
+    results = {"wall time with copies": single, f"wall time of {in_a_row.repeats} in a row": in_a_row}
+    latencies = tuple(Latency.of(clock, [ms / 1e3 for ms in result.ms]) for clock, result in results.items())
+    for name in ("statistic", "clock", "reference"):  # of sweeps
+        del card[name]
+    taken = () if request.device == "browser_wasm" else ("the GPU took all operators",)
+    return Figures(card, latencies, BROWSER_MEMORY, None, taken)
+
+
 DEVICES: dict[str, Callable[[Request], Figures]] = {
     "host_cpu": host_cpu,
     "host_gpu": host_gpu,
     **dict.fromkeys(ANDROID_DEVICES, phone),
+    **dict.fromkeys(browser.BROWSER_DEVICES, in_browser),
 }
 
 
@@ -258,11 +283,13 @@ def define_flags(values: flags.FlagValues) -> None:
     text("serial", None, "Phone, if several are connected; default: ANDROID_SERIAL.")
     text("benchmark_model", None, "FILE: program for the phone; default: BENCHMARK_MODEL.")
     flags.DEFINE_float("max_celsius", None, "A phone warmer than this is waited for; default: 35.", flag_values=values)
+    browser.define_flags(values)
 
 
 def main(words: list[str], values: flags.FlagValues) -> None:
     """Measures and prints."""
     request = request_of(words, values)
+    browser.use_flags(values)
     if values.json:
         check_place(Path(values.json), "--json")
     figures = benchmark(request)

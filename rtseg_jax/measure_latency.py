@@ -3,12 +3,15 @@ r"""Measures a device and fits its latency predictor.
 examples:
     rtseg_jax measure --device=host_cpu --output=latency/host --width=1.0 --image_size=512x1024
     rtseg_jax measure --config=configs/camvid.py --output=latency/host
+    rtseg_jax measure --config=configs/camvid.py --device=browser --share --output=latency/phone
     rtseg_jax measure --threads=2 --adapt_from=latency/host --output=latency/two_threads \
         --width=1.0 --image_size=512x1024 --num_blocks=25 --num_networks=25
 
 Measurements go to `measurements.jsonl`, the predictor and its card to `predictor.json`, plots to `report/`. A sweep
 that was stopped goes on where it was; one that is finished is only fitted again. A config gives the network and the
-image size to measure. The last example adapts the predictor of one device to a similar one by a few measurements.
+image size to measure. `--device=browser` prints a link, and what opens it is measured: its GPU (`browser_fp16`: in
+float16) or its CPU (`browser_wasm`). The last example adapts the predictor of one device to a similar one by a few
+measurements.
 """
 
 import json
@@ -30,7 +33,7 @@ from rtseg_jax.export.spec import CONVERTERS, PRECISIONS
 from rtseg_jax.files import check_folder, place
 from rtseg_jax.latency import LatencyModel, sweep
 from rtseg_jax.latency.child import FILE, PROGRESS
-from rtseg_jax.latency.devices import BACKENDS, SWEEP_BACKENDS, check_device, check_precision
+from rtseg_jax.latency.devices import BACKENDS, SWEEP_BACKENDS, browser, check_device, check_precision
 from rtseg_jax.latency.pricing import latency_by_part
 from rtseg_jax.latency.spec import LatencySpec
 from rtseg_jax.search.decide import full_widths, make_spec
@@ -60,6 +63,7 @@ def define_flags(values: flags.FlagValues) -> None:
     choice("precision", DEFAULT.precision, PRECISIONS, "Numbers of these files; int8: integers throughout.")
     text("adapt_from", None, "DIR: sweep of another device, same search space: its predictor is adapted.")
     number("seed", DEFAULT.seed, "Seed of the sampled widths and paths.")
+    browser.define_flags(values)
     text(
         "request",
         None,
@@ -84,6 +88,7 @@ def main(_: list[str], values: flags.FlagValues) -> None:
     spec = LatencySpec(**_tuples(request["latency"]))
     check_device(spec.device, "--device")
     check_precision(spec.device, spec.precision, "--precision")
+    browser.use_flags(values)
     check_folder(out_dir, "--output")
     base = LatencyModel.load(place(values.adapt_from)) if values.adapt_from else None
     with _Reporter(bar=values.request is None) as report:

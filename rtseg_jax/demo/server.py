@@ -1,15 +1,18 @@
-"""The server: it hands out a table of files by path, to GET and HEAD, and does nothing else.
+"""The server: it hands out a table of files by path, to GET and HEAD, and hands posts to the endpoints that there are.
 
-No path is ever looked up on disk, no body is read, nothing is written.
+No path is ever looked up on disk and nothing is written. A body is read only where an endpoint takes one, after token,
+size and type have been checked; the page of the demo has no endpoint.
 """
 
+import dataclasses
 import hmac
+import json
 import logging
 import socket
 import ssl
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -35,6 +38,29 @@ HEADERS = {
 }
 
 TOKEN_NEEDED = "Open the whole link that the command printed, token included."
+JSON = "application/json"
+"""The type of every post: a page of another site cannot send it without asking, and nobody answers such questions."""
+
+
+class BadPost(Exception):
+    """What was posted is refused, with a status and a sentence; it has changed nothing."""
+
+    def __init__(self, status: HTTPStatus, sentence: str):
+        super().__init__(sentence)
+        self.status, self.sentence = status, sentence
+
+
+@dataclasses.dataclass(frozen=True)
+class Endpoint:
+    """What takes posts.
+
+    Attributes:
+      take: from plain values, which nobody has checked, to those of the answer; may raise `BadPost`.
+      most_bytes: of a body.
+    """
+
+    take: Callable[[Any], Any]
+    most_bytes: int
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -51,6 +77,45 @@ class Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         """A file without it."""
         self._answer()
+
+    def do_POST(self) -> None:
+        """Hands a post to its endpoint."""
+        try:
+            answer = json.dumps(self._posted()).encode()
+        except BadPost as refusal:
+            self.send_error(refusal.status, refusal.sentence)
+            return
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", JSON)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def _posted(self) -> Any:
+        """What the endpoint answers; raises `BadPost`."""
+        if not self.server.is_for_us(self.headers.get("Host", "")):
+            raise BadPost(HTTPStatus.MISDIRECTED_REQUEST, "This server answers to localhost only.")
+        path = self.server.without_token(self.path)
+        if path is None:
+            raise BadPost(HTTPStatus.NOT_FOUND, TOKEN_NEEDED)
+        endpoint = self.server.posts.get(path)
+        if endpoint is None:
+            raise BadPost(HTTPStatus.METHOD_NOT_ALLOWED, "Only GET and HEAD.")
+        if self.headers.get("Content-Type") != JSON:
+            raise BadPost(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Posts are JSON.")
+        length = self.headers.get("Content-Length", "")
+        if "Transfer-Encoding" in self.headers or not (length.isascii() and length.isdigit()):
+            raise BadPost(HTTPStatus.LENGTH_REQUIRED, "A post says how long it is.")
+        if len(length) > 9 or int(length) > endpoint.most_bytes:
+            raise BadPost(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "This post is too large.")
+        body = self.rfile.read(int(length))
+        if len(body) < int(length):
+            raise BadPost(HTTPStatus.BAD_REQUEST, "The post was cut off.")
+        try:
+            value = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise BadPost(HTTPStatus.BAD_REQUEST, "This is not JSON.") from error
+        return endpoint.take(value)
 
     def _answer(self) -> None:
         if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
@@ -114,6 +179,7 @@ class DemoServer(ThreadingHTTPServer):
     Attributes:
       files: what is handed out, by path.
       token: first part of every path; None for none.
+      posts: what takes posts, by path.
     """
 
     daemon_threads = True
@@ -125,9 +191,10 @@ class DemoServer(ThreadingHTTPServer):
         files: Mapping[str, File],
         token: str | None = None,
         context: ssl.SSLContext | None = None,
+        posts: Mapping[str, Endpoint] | None = None,
     ):
         """Listens from now on; `context` makes it HTTPS. Raises OSError where the port is taken."""
-        self.files, self.token = files, token
+        self.files, self.token, self.posts = files, token, posts or {}
         self._context = context
         self._free = threading.BoundedSemaphore(MOST_CONNECTIONS)
         super().__init__(address, Handler)

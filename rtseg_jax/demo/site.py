@@ -1,4 +1,4 @@
-"""All that the server hands out, by path: the page, LiteRT.js and the models. There is nothing beyond this table."""
+"""All that the server hands out, by path: a page, LiteRT.js and the models. There is nothing beyond this table."""
 
 import dataclasses
 import hashlib
@@ -22,6 +22,8 @@ KINDS = {
 """Types of the files that are served, by ending."""
 
 MODELS, CONTENTS = "models.json", "contents.json"
+MEASURING = "measure/"
+"""Where the page that measures is; its own modules are in the folder of that name."""
 MOST_MODELS = 2
 
 
@@ -45,8 +47,7 @@ class File:
 
 def site_of(models: Sequence[Model], runtime: Mapping[str, bytes]) -> dict[str, File]:
     """The table: what is handed out under which path; `runtime` is LiteRT.js, by file name."""
-    files = {path.name: path.read_bytes() for path in PAGE.iterdir() if path.suffix in KINDS}
-    files |= {f"litert/{name}": content for name, content in runtime.items()}
+    files = _folder(PAGE) | _runtime(runtime)
     places = [f"models/{number}.tflite" for number in range(len(models))]
     files |= {place: model.content for place, model in zip(places, models, strict=True)}
     described = [{**model.description, "file": place} for place, model in zip(places, models, strict=True)]
@@ -54,5 +55,25 @@ def site_of(models: Sequence[Model], runtime: Mapping[str, bytes]) -> dict[str, 
     # What a browser keeps to work offline; of the builds of LiteRT.js it adds the one that it took.
     kept = [name for name in files if "litert_wasm" not in name and name != "service_worker.js"]
     files[CONTENTS] = json.dumps(["./", *sorted(kept)]).encode()
-    table = {name: File(content, KINDS[Path(name).suffix]) for name, content in files.items()}
+    table = _table(files)
     return {**table, "": table["index.html"]}
+
+
+def measuring_site(runtime: Mapping[str, bytes]) -> dict[str, File]:
+    """The table of the page that measures; what it is to measure comes and goes, see `desk`."""
+    own = {f"{MEASURING}{name}": content for name, content in _folder(PAGE / MEASURING).items()}
+    shared = {name: content for name, content in _folder(PAGE).items() if name != "index.html"}
+    table = _table({**own, **shared, **_runtime(runtime)})
+    return {**table, MEASURING: table[f"{MEASURING}index.html"]}
+
+
+def _folder(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in KINDS}
+
+
+def _runtime(runtime: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {f"litert/{name}": content for name, content in runtime.items()}
+
+
+def _table(files: Mapping[str, bytes]) -> dict[str, File]:
+    return {name: File(content, KINDS[Path(name).suffix]) for name, content in files.items()}

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import platform
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -32,6 +32,10 @@ class Timing:
     ms: float
     runs: int
     noise: float
+
+
+Report = Callable[[int, int, str], None]
+"""(models done, models in all, what comes next)."""
 
 
 class Refused(UserError):
@@ -63,6 +67,17 @@ class BatchBackend(Backend, Protocol):
 
     def prepare(self, models: Sequence[Any], rounds: int) -> None:
         """Is called with the models that are measured next, in turns, each so many times."""
+
+
+@runtime_checkable
+class FollowedBackend(Backend, Protocol):
+    """A backend that tells others how far a sweep is, and holds something until it is closed."""
+
+    def following(self, report: Report) -> Report:
+        """The report to call in the place of `report`, which it hands on to."""
+
+    def close(self, finished: bool) -> None:
+        """Ends it; `finished` says whether all was measured."""
 
 
 class FileBackend:

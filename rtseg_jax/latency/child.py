@@ -24,6 +24,8 @@ from rtseg_jax.latency.spec import LatencySpec
 PROGRESS = "PROGRESS"
 FILE = "file"
 """In the place of an architecture: names a file to time."""
+OPEN = "open http"
+"""So begins the progress where a user has to open a link."""
 
 
 def run_sweep_in_child(network_spec: NetworkSpec, latency_spec: LatencySpec, out_dir: Place) -> LatencyModel:
@@ -80,13 +82,16 @@ def _run_file(path: Path, request: dict[str, Any], out_dir: Place, title: str) -
         errors="replace",
     )
     with process, Progress(transient=True) as progress:
-        task = progress.add_task(title, total=None)
+        task, asked = progress.add_task(title, total=None), ""
         assert process.stdout is not None
         try:
             for line in process.stdout:
                 if line.startswith(PROGRESS):
                     _, done, total, text = line.rstrip("\n").split(" ", 3)
                     progress.update(task, completed=int(done), total=int(total), description=f"{title}: {text}")
+                    if text.startswith(OPEN) and text != asked:
+                        asked = text
+                        print(f"{title}: {text}", flush=True)  # bars are not in logs
                 else:
                     tail.append(line.rstrip())
         except BaseException:

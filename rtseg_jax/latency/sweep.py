@@ -1,5 +1,6 @@
 """Measuring blocks and networks. Backends of TFLite files may import TensorFlow: run it in a child process."""
 
+import contextlib
 import dataclasses
 import datetime
 import itertools
@@ -13,7 +14,7 @@ from rtseg_jax.errors import UserError
 from rtseg_jax.files import Place, on_disk
 from rtseg_jax.latency.accuracy import Point, error_figures
 from rtseg_jax.latency.adapting import adapt
-from rtseg_jax.latency.backend import Backend, BatchBackend, Timing, merge
+from rtseg_jax.latency.backend import Backend, BatchBackend, FollowedBackend, Report, Timing, merge
 from rtseg_jax.latency.devices import make_backend
 from rtseg_jax.latency.fitting import Fit, Measured, fit
 from rtseg_jax.latency.measurements import Measurements, Origin
@@ -27,9 +28,6 @@ ROUNDS = 3  # models take turns, so that a slow minute of the machine hits all o
 BATCH = 8  # models that take turns
 UNSEEN = "unseen networks"
 LEFT_OUT = "networks left out one at a time"
-
-Report = Callable[[int, int, str], None]
-"""(models done, models in all, what comes next)."""
 
 Points = Mapping[str, Sequence[Point]]
 """Predictions for what was held out, by what that is."""
@@ -55,12 +53,13 @@ def sweep(
         raise UserError(f"the predictor to adapt is of {base.card['image_size']}; measure at --image_size of the same")
     if base is not None and base.precision != spec.precision:
         raise UserError(f"the predictor to adapt is of {base.precision} files; measure at --precision of the same")
-    backend = backend_of(spec)
-    if on_disk(out_dir):
-        out_dir.mkdir(parents=True, exist_ok=True)
-    measurements = Measurements(out_dir / "measurements.jsonl", card_of(backend, spec))
     subjects, unseen = sweep_subjects(network_spec, spec), unseen_subjects(network_spec, spec)
-    measure_missing(backend, measurements, in_order(subjects, unseen), report)
+    with opened(spec, report) as (backend, told):
+        if on_disk(out_dir):
+            out_dir.mkdir(parents=True, exist_ok=True)
+        measurements = Measurements(out_dir / "measurements.jsonl", card_of(backend, spec))
+        measure_missing(backend, measurements, in_order(subjects, unseen), told)
+        measurements.card = card_of(backend, spec)  # it may have learned something of the device
     seen = measurements.measured(subjects)
     card = {**measurements.full_card(subjects), "network": network_spec.to_json()}
     fitted = fit(seen, card, spec.seed) if base is None else adapt(base, seen, card)
@@ -132,15 +131,16 @@ def _unseen_point(model: LatencyModel, arch: ArchSpec, image_size: Size, timing:
 
 def measure_networks(networks: Sequence[ArchSpec | bytes], spec: LatencySpec, report: Report) -> list[Timing]:
     """Whole networks, all of them in turns: architectures with random weights, or files as they are."""
-    backend, models = backend_of(spec), []
-    for number, network in enumerate(networks):
-        if isinstance(network, bytes):
-            models.append(network)
-            continue
-        report(number, len(networks), f"building {network.digest}")
-        models.append(backend.build(Subject(network, spec.image_size)))
-    report(len(networks), len(networks), "measuring")
-    return in_turns(backend, models)
+    models: list[Any] = []
+    with opened(spec, report) as (backend, told):
+        for number, network in enumerate(networks):
+            if isinstance(network, bytes):
+                models.append(network)
+                continue
+            told(number, len(networks), f"building {network.digest}")
+            models.append(backend.build(Subject(network, spec.image_size)))
+        told(len(networks), len(networks), "measuring")
+        return in_turns(backend, models)
 
 
 def measure(
@@ -166,6 +166,21 @@ def in_turns(backend: Backend, models: list[Any]) -> list[Timing]:
     for _ in range(ROUNDS - 1):
         timings = [merge(timing, backend.measure(model)) for timing, model in zip(timings, models, strict=True)]
     return timings
+
+
+@contextlib.contextmanager
+def opened(spec: LatencySpec, report: Report) -> Iterator[tuple[Backend, Report]]:
+    """The backend of a sweep and the report to call; what the backend holds is let go at the end."""
+    backend = backend_of(spec)
+    if not isinstance(backend, FollowedBackend):
+        yield backend, report
+        return
+    finished = False
+    try:
+        yield backend, backend.following(report)
+        finished = True
+    finally:
+        backend.close(finished)
 
 
 def backend_of(spec: LatencySpec) -> Backend:

@@ -21,6 +21,7 @@ from rtseg_jax.command_line import Command, output_flag
 from rtseg_jax.errors import UserError
 from rtseg_jax.files import write_json, write_text, write_whole
 from rtseg_jax.latency.devices import BACKENDS, SWEEP_BACKENDS
+from rtseg_jax.latency.devices.browser import BROWSER_DEVICES
 from rtseg_jax.survey.child import measure_in_child
 from rtseg_jax.survey.entrants import Entrant, of_run, of_zoo, unique
 from rtseg_jax.survey.measuring import Request
@@ -49,6 +50,8 @@ def define_flags(values: flags.FlagValues) -> None:
 
 def main(_: list[str], values: flags.FlagValues) -> None:
     """Measures what is missing, and writes table and plot."""
+    if values.device in BROWSER_DEVICES:
+        raise UserError(f"--device={values.device}: each network would have a link of its own; use benchmark for them")
     asked = Protocol(values.device, values.threads, values.passes, values.most_seconds, values.slowest_seconds)
     sizes, out = parse_sizes(values.sizes), Path(values.output)
     entrants = unique([*of_zoo(values.networks), *(of_run(Path(root)) for root in values.workdir)])

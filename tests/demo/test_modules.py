@@ -144,15 +144,79 @@ def test_colours_are_those_of_the_reports():
 
 
 def test_the_page_loads_nothing_from_elsewhere():
-    for path in PAGE.iterdir():
+    for path in filter(Path.is_file, PAGE.rglob("*")):
         text = path.read_text().replace("http://www.w3.org/2000/svg", "")
         assert "http:" not in text, path
         assert "https:" not in text, path
-    imported = {
-        name for path in PAGE.glob("*.js") for name in re.findall(r'(?:from |import\()"\./([^"]+)"', path.read_text())
-    }
-    assert imported - {"litert/index.js"} <= {path.name for path in PAGE.iterdir()}
+    for path in PAGE.rglob("*.js"):
+        imported = re.findall(r'(?:from |import\()"(\.[^"]+)"', path.read_text())
+        assert all((path.parent / name).is_file() for name in imported if name != "./litert/index.js"), path
 
 
 def test_every_module_says_what_it_is():
-    assert all(path.read_text().startswith("// ") for path in Path(PAGE).glob("*.js"))
+    assert all(path.read_text().startswith("// ") for path in Path(PAGE).rglob("*.js"))
+
+
+MEASURE_SCRIPT = """
+const [page] = process.argv.slice(-1)
+const { sample } = await import(`file://${page}/measure/sampling.js`)
+const { Pace } = await import(`file://${page}/measure/pace.js`)
+const { noise } = await import(`file://${page}/measure/noise.js`)
+const { browserName } = await import(`file://${page}/measure/device.js`)
+const sampled = async (ms, options) => { // of something that takes `ms` and a start of 0.5, by a clock of its own
+  let clock = 0
+  const calls = []
+  const run = async times => { calls.push(times); clock += 0.5 + times * ms }
+  return { ...(await sample(run, options, () => clock)), calls }
+}
+const pace = new Pace()
+const words = [pace.words(10, 100)]
+for (const [ms, done, total] of [[20000, 12, 100], [70000, 19, 100], [0, 99, 100], [0, 100, 100], [9e6, 110, 1e3]]) {
+  pace.add(ms)
+  words.push(pace.words(done, total))
+}
+const floats = noise("float32", 100000)
+let refused = ""
+try { noise("int8", 1) } catch (error) { refused = error.message }
+console.log(JSON.stringify({
+  single: await sampled(7, { runs: 3, warmup: 2, warm: 0, least: 0 }),
+  long: await sampled(7, { runs: 2, warmup: 1, warm: 20, least: 5 }),
+  short: await sampled(0.1, { runs: 2, warmup: 1, warm: 0, least: 10 }),
+  words,
+  mean: floats.reduce((sum, x) => sum + x) / 1e5,
+  square: floats.reduce((sum, x) => sum + x * x) / 1e5,
+  bytes: [...new Set(noise("uint8", 5000))].length,
+  refused,
+  names: [
+    browserName("x", [{ brand: "Not;A=Brand", version: "8" }, { brand: "Chromium", version: "150" }]),
+    browserName("x", [{ brand: "Chromium", version: "150" }, { brand: "Google Chrome", version: "150" }]),
+    browserName("Mozilla/5.0 (X11; rv:141.0) Gecko/20100101 Firefox/141.0"),
+    browserName("Mozilla/5.0 (iPhone) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.4 Mobile Safari/604.1"),
+    browserName("curl"),
+  ],
+}))
+"""
+
+
+def test_the_page_that_measures():
+    if NODE is None:
+        pytest.skip("no Node here to run the page's modules; Debian: apt-get install nodejs")
+    command = [NODE, "--no-warnings", "--input-type=module", "-e", MEASURE_SCRIPT, str(PAGE)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["single"] == {"ms": [7.5] * 3, "repeats": 1, "calls": [1, 1, 1, 1, 1]}
+    assert found["long"] == {"ms": [7.5] * 2, "repeats": 1, "calls": [1] * 7}  # 3 warm it up: 22.5 ms
+    # 1 run takes 0.6 ms, 10 take 1.5 ms, 80 take 8.5 ms, 113 take 11.8 ms: at least 10.
+    assert found["short"]["calls"] == [1, 1, 1, 10, 10, 80, 80, 113, 113, 113, 113]
+    assert found["short"]["ms"] == pytest.approx([(0.5 + 11.3) / 113] * 2)
+    # 2 of 90 in 20 s; 9 in 90 s; the last one; none; a start anew.
+    assert found["words"] == [
+        *("", "about 15 minutes to go", "about 14 minutes to go", "less than a minute to go"),
+        *("less than a minute to go", "about 22 hours to go"),
+    ]
+    assert abs(found["mean"]) < 0.02
+    assert found["square"] == pytest.approx(1, abs=0.02)
+    assert found["bytes"] == 256
+    assert found["refused"] == "a tensor is int8, which LiteRT.js does not take"
+    assert found["names"] == ["Chromium 150", "Google Chrome 150", "Firefox 141", "Safari 18", "unknown browser"]

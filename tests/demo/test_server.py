@@ -17,10 +17,11 @@ import pytest
 
 from rtseg_jax.demo import litert_js as runtime
 from rtseg_jax.demo import server as serving
-from rtseg_jax.demo.__main__ import COMMAND, LIBRARIES, SHARED, check_libraries
+from rtseg_jax.demo.__main__ import COMMAND
 from rtseg_jax.demo.litert_js import OTHER_PACKAGE, Package, for_browsers, install
 from rtseg_jax.demo.models import read_model
-from rtseg_jax.demo.server import HEADERS, LOOPBACK, DemoServer
+from rtseg_jax.demo.opening import LIBRARIES, SHARED, check_libraries
+from rtseg_jax.demo.server import HEADERS, LOOPBACK, DemoServer, Endpoint
 from rtseg_jax.demo.sharing import check_address, new_token, qr_code, tls_context
 from rtseg_jax.demo.site import KINDS, PAGE, File, site_of
 from rtseg_jax.errors import UserError
@@ -38,8 +39,8 @@ def serve():
     """A function that starts a server; all of them are stopped at the end."""
     running = []
 
-    def start(files=FILES, token=None, context=None):
-        server = DemoServer((LOOPBACK, 0), files, token, context)
+    def start(files=FILES, token=None, context=None, posts=None):
+        server = DemoServer((LOOPBACK, 0), files, token, context, posts)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         running.append((server, thread))
@@ -150,19 +151,22 @@ def test_bodies_are_not_read(serve):
 
 def noise(rng):
     """Requests that nobody sends by mistake, and bytes that are none."""
-    pieces = [b"GET", b"HEAD", b" ", b"/", b"a.js", b"..", b"%2e%2e/", b"\r\n", b"\n", b"\0", b"HTTP/1.1", b"HTTP/9.9",
+    pieces = [b"POST", b"POST /p HTTP/1.1", b"Content-Type: application/json", b"{}", b"GET", b"HEAD", b" ",
+              b"/", b"a.js", b"..", b"%2e%2e/", b"\r\n", b"\n", b"\0", b"HTTP/1.1", b"HTTP/9.9",
               b"Host: localhost", b":", b"\xff" * 9, b"Content-Length: 5", b"A" * 70000, b"X: y\r\n" * 150]  # fmt: skip
     return b"".join(pieces[i] for i in rng.integers(len(pieces), size=rng.integers(1, 12))) + b"\r\n\r\n"
 
 
 def test_noise(serve, capfd, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    server, rng = serve(token=TOKEN), np.random.default_rng(0)
+    taken = []
+    server, rng = serve(token=TOKEN, posts={"p": Endpoint(taken.append, 1 << 20)}), np.random.default_rng(0)
     for _ in range(300):
         answer = raw(server, noise(rng))
         assert not answer.startswith((b"HTTP/1.1 2", b"HTTP/1.1 5")) or b" 505 " in answer[:20], answer[:300]
         assert all(file.content not in answer for file in FILES.values() if len(file.content) > 3)
     assert ask(server, f"/{TOKEN}/a.js")[1] == b"1"
+    assert taken == []
     assert list(tmp_path.iterdir()) == []
     assert capfd.readouterr() == ("", "")
 
@@ -207,7 +211,7 @@ def test_https_with_a_certificate_of_its_own(serve):
 def test_site(model_files):
     wasm = {"index.js": b"js", "litert_wasm_internal.wasm": b"wasm"}
     files = site_of([read_model(path) for path in model_files], wasm)
-    page = {path.name for path in PAGE.iterdir()}
+    page = {path.name for path in PAGE.iterdir() if path.is_file()}
     assert set(files) == page | {
         *("", "models.json", "contents.json", "models/0.tflite", "models/1.tflite"),
         *("litert/index.js", "litert/litert_wasm_internal.wasm"),
@@ -298,7 +302,7 @@ def test_what_share_says(capsys):
     code = qr_code(link)
     lines = code.splitlines()
     assert max(map(len, lines)) < 400
-    assert SHARED.format(link=link, fingerprint="AB:CD").splitlines()[1] == link
+    assert SHARED.format(link=link, fingerprint="AB:CD", what="the camera").splitlines()[1] == link
 
 
 def test_wrong_words(model_files, capsys):

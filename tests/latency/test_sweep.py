@@ -333,6 +333,17 @@ def test_failures_of_the_child_come_with_its_last_words(tmp_path: Path):
         run_sweep_in_child(TINY, LatencySpec(device="host_cp"), tmp_path)
 
 
+def test_a_link_that_a_child_wants_opened_is_printed_once(tmp_path: Path, monkeypatch, capfd):
+    script = tmp_path / "python"
+    ask = "PROGRESS 0 1 open http://localhost:1/x/"
+    script.write_text(f"#!/bin/sh\necho '{ask}'\necho '{ask}'\necho 'PROGRESS 1 1 fitting'\nexit 3\n")
+    script.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(script))
+    with pytest.raises(UserError, match="exit status 3"):
+        run_sweep_in_child(TINY, LatencySpec(), tmp_path)
+    assert capfd.readouterr().out.count("measuring latency: open http://localhost:1/x/\n") == 1
+
+
 def test_real_measurements_are_fitted_and_predicted():
     """A sweep of 160 blocks, 24 networks and 24 unseen ones on a two-core machine, width 1.0, 256×512, one thread."""
     rows = read_rows(RECORDED)

@@ -1,10 +1,11 @@
 // The page's side of the worker: calls that answer later.
 
 export class Client {
-  constructor() {
+  // `module` has the CALLS that the worker answers.
+  constructor(module) {
     this.waiting = new Map()
     this.number = 0
-    this.worker = new Worker("worker.js")
+    this.worker = new Worker(new URL(`worker.js#${module}`, import.meta.url))
     this.worker.addEventListener("message", ({ data }) => {
       const { resolve, reject } = this.waiting.get(data.number)
       this.waiting.delete(data.number)

@@ -6,7 +6,7 @@ import { Panel } from "./panel.js"
 import { grab, openCamera, openFile } from "./sources.js"
 
 const REPEATS = 30
-const client = new Client()
+const client = new Client("segmenting.js")
 const canvas = document.createElement("canvas")
 const frames = canvas.getContext("2d", { willReadFrequently: true, alpha: false })
 const element = Object.fromEntries([...document.querySelectorAll("[id]")].map(found => [found.id, found]))

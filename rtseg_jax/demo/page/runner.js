@@ -33,23 +33,26 @@ function printErr(text) {
 
 function describeAdapter({ info, features }) {
   const { vendor, architecture, device, description, isFallbackAdapter: software } = info
-  return { vendor, architecture, device, description, software, fp16: features.has("shader-f16") }
+  return { vendor, architecture, device, description, driver: info.driver ?? "", software, fp16: features.has("shader-f16") }
 }
 
-// A file, compiled for one of ACCELERATORS. A GPU that does not take all of it is refused: the parts would be
-// computed elsewhere, and no time would be the GPU's.
-export async function compile(bytes, on) {
-  const compiled = await litert.loadAndCompile(bytes, ACCELERATORS[on])
+// A file, compiled for one of ACCELERATORS; `threads` of the CPU, as many as there are where it is left out. A GPU that
+// does not take all of it is refused: the parts would be computed elsewhere, and no time would be the GPU's.
+export async function compile(bytes, on, threads) {
+  const cpu = threads === undefined ? {} : { cpuOptions: { numThreads: threads } }
+  const compiled = await litert.loadAndCompile(bytes, { ...ACCELERATORS[on], ...cpu })
   if (compiled.options.accelerator !== ACCELERATORS[on].accelerator || (on !== "wasm" && !compiled.isFullyAccelerated)) {
     compiled.delete()
     throw new Error("the GPU does not take every operator of this file")
   }
-  return new Network(compiled)
+  return new Network(compiled, on !== "wasm")
 }
 
 class Network {
-  constructor(compiled) {
+  constructor(compiled, onGpu) {
     this.compiled = compiled
+    this.onGpu = onGpu
+    this.held = []
     this.inputs = compiled.getInputDetails().map(plain)
     this.outputs = compiled.getOutputDetails().map(plain)
   }
@@ -66,7 +69,31 @@ class Network {
     }
   }
 
+  // Puts arrays where the accelerator reads them, for `repeat`.
+  async hold(arrays) {
+    this.release()
+    for (const [i, array] of arrays.entries()) {
+      const tensor = new litert.Tensor(array, this.inputs[i].shape)
+      this.held.push(this.onGpu ? await tensor.moveTo("webgpu") : tensor)
+    }
+  }
+
+  // Runs so many times in a row on what it holds, until the last answer is computed; nothing is copied.
+  async repeat(times) {
+    for (let i = 0; i < times; i++) {
+      const given = await this.compiled.run(this.held)
+      for (const tensor of given) tensor.delete()
+    }
+    if (this.onGpu) await litert.getWebGpuDevice().queue.onSubmittedWorkDone()
+  }
+
+  release() {
+    for (const tensor of this.held) tensor.delete()
+    this.held = []
+  }
+
   delete() {
+    this.release()
     this.compiled.delete()
   }
 }

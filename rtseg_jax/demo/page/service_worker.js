@@ -28,8 +28,8 @@ self.addEventListener("install", event => {
 self.addEventListener("activate", event => event.waitUntil(self.clients.claim()))
 
 self.addEventListener("fetch", event => {
-  const { method, url } = event.request
-  if (method === "GET" && url.startsWith(self.registration.scope)) event.respondWith(answer(event.request))
+  const { method, url, cache } = event.request
+  if (method === "GET" && cache !== "no-store" && url.startsWith(self.registration.scope)) event.respondWith(answer(event.request))
 })
 
 self.addEventListener("message", event => {

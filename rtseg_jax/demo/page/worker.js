@@ -1,7 +1,8 @@
 // The worker, in which networks run so that the page stays quick. LiteRT.js loads its builds with importScripts, which
-// a module has not: so this is a plain script, and everything else are modules that it imports.
+// a module has not: so this is a plain script, and everything else are modules that it imports. The one with the CALLS is
+// named behind the # of its address.
 
-const ready = import("./segmenting.js")
+const ready = import(`./${self.location.hash.slice(1)}`)
 let last = Promise.resolve()
 
 async function answer({ number, call, argument }) {

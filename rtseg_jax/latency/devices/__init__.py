@@ -10,6 +10,7 @@ from rtseg_jax.export.spec import FLOAT32, JAX2TF
 from rtseg_jax.latency.backend import MODELLED, Backend, FileBackend, unit_of
 from rtseg_jax.latency.devices.analytic import DEVICE_FILES, Analytic, Device
 from rtseg_jax.latency.devices.android import ANDROID_DEVICES, Android, AndroidSettings
+from rtseg_jax.latency.devices.browser import BROWSER_DEVICES, Browser
 from rtseg_jax.latency.devices.host_cpu import HostCpu
 from rtseg_jax.latency.devices.host_gpu import HostGpu
 from rtseg_jax.latency.devices.jax_module import JAX_DEVICES, JaxModule
@@ -35,6 +36,7 @@ BACKENDS: dict[str, Callable[[int, int], Backend]] = {
     HostCpu.name: HostCpu,
     HostGpu.name: _host_gpu,
     **{device: functools.partial(_android, device) for device in ANDROID_DEVICES},
+    **{device: functools.partial(Browser, device) for device in BROWSER_DEVICES},
 }
 """Devices that time TFLite files, each of them a device of `benchmark_tflite` too."""
 
@@ -52,6 +54,9 @@ TITLES = {
     "android_gpu_fp32": "phone, GPU in float32",
     "android_cpu": "phone, CPU",
     "android_cpu_fp16": "phone, CPU in float16",
+    "browser": "browser, GPU",
+    "browser_fp16": "browser, GPU in float16",
+    "browser_wasm": "browser, CPU",
     "jax": "JAX on the host",
     "jax_bfloat16": "JAX on the host, in bfloat16",
     **{device: f"{device}, modelled" for device in DEVICE_FILES},
