@@ -13,6 +13,7 @@ driver that it takes down, is a finding, no failure.
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from rtseg_jax.files import write_json, write_text
 from rtseg_jax.training.workdir import Workdir
 
 LARGEST_DIFFERENCE = 1e-4  # of a logit, over the largest
+LARGEST_KERNEL_MIB = 64  # in float32; with larger ones the accelerator gives zeros on a driver in software
 SIZE = (64, 128)
 CLASSES = 19
 STEPS = 3
@@ -86,6 +88,11 @@ def check_file(spec: NetworkSpec) -> Finding:
     verdict = run.verdict
     finding |= {"adapter": verdict.adapter, "accepted": verdict.accepted, "partitions": verdict.partitions}
     finding |= {"refused": list(verdict.refused), "error": verdict.error}
+    if run.outputs and not run.outputs[0].any():
+        kernels = (
+            weight for block in network.plain_blocks for weight in block.weights.values() if weight.role == "kernel"
+        )
+        return {**finding, "zeros_with_kernel_mib": max(4 * math.prod(kernel.shape) for kernel in kernels) / 2**20}
     return {**finding, "gpu_difference": difference(run.outputs[0]) if run.outputs else None}
 
 
@@ -132,6 +139,8 @@ CHECKS: dict[str, Callable[[NetworkSpec], Finding]] = {"file": check_file, "trai
 def failures(finding: Finding) -> list[str]:
     """What is wrong with a network, by one of its findings."""
     found = [finding["failed"]] if "failed" in finding else []
+    if finding.get("zeros_with_kernel_mib", LARGEST_KERNEL_MIB) < LARGEST_KERNEL_MIB:
+        found.append("zeros on the GPU")
     most = max(LARGEST_DIFFERENCE, 2 * finding.get("rounding", 0.0))
     found += [f"{name}: {value:.1e}" for name, value in differences(finding).items() if not value <= most]
     losses = finding.get("losses")
@@ -200,6 +209,8 @@ def gpu_text(finding: Finding | None) -> str:
     """The verdict, with what is refused."""
     if finding is None or "failed" in finding or "untested" in finding:
         return "not run"
+    if "zeros_with_kernel_mib" in finding:
+        return f"takes all, gives zeros: a kernel of {finding['zeros_with_kernel_mib']:.0f} MiB"
     if finding["accepted"]:
         return f"all, {finding['gpu_difference']:.0e}"
     kinds = sorted({line.split(":")[0] for line in finding["refused"]})
