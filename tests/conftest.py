@@ -5,14 +5,15 @@ import os
 import sys
 from pathlib import Path
 
+from helpers import quick_compiles
+
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Tests start processes, and the package need not be installed.
 os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(Path(__file__).parents[1]), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
 )
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
-# Tests compile much and compute little.
-os.environ["XLA_FLAGS"] += " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+os.environ["XLA_FLAGS"] += f" {quick_compiles.FLAGS}"
 
 import jax
 import jaxtyping
@@ -30,6 +31,11 @@ jaxtyping.install_import_hook(
 USER_CACHE = cache_folder()
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_collection_modifyitems(items):
+    """Groups first, the whole runs among them: begun last, one would keep a worker busy while the others are idle."""
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
 
 
 @pytest.fixture(autouse=True, scope="session")

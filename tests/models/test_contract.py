@@ -15,7 +15,6 @@ from rtseg_jax.zoo import BiSeNetV2, RTSeg
 
 SIZE = (33, 65)
 BATCH = 4  # the context block normalizes over the batch alone: two pictures would leave no gradient
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 _SMALL = {"width": 0.25, "expansion": 2, "mlp_ratio": 2, "head_width": 8, "auxiliary_channels": 8}
 _NETWORKS = [
@@ -86,7 +85,7 @@ def trained(kind):
     """One gradient step on a random linear functional of the output, compiled."""
     block, module = block_of(kind), module_of(kind)
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @jax.jit
     def step(variables, inputs, weights):
         def loss(params):
             output, updates = module.apply(

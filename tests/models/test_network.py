@@ -18,7 +18,6 @@ NETWORK = declare(
     RTSeg(3, width=0.05, segment_blocks=(1, 0, 0), expansion=1, mlp_ratio=1, head_width=8, auxiliary_channels=8)
 )
 SIZE = (33, 65)
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
 def images(size=SIZE, batch=2):
@@ -55,7 +54,7 @@ def compiled():
     """Main logits; None for the architecture compiles once more."""
     model = SegmentationNetwork(NETWORK)
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @jax.jit
     def run(variables, x, architecture):
         return model.apply(variables, x, architecture)["logits"]
 
@@ -148,7 +147,8 @@ def test_rematerialized_blocks_have_the_same_gradients():
 
         gradient = jax.grad(loss, has_aux=True)
         again = str(jax.make_jaxpr(gradient)(values["params"])).count("prevent_cse=")
-        return jax.jit(gradient, compiler_options=QUICK)(values["params"]), again
+        fused = jax.jit(gradient, compiler_options={"xla_cpu_use_fusion_emitters": True})  # both round alike
+        return fused(values["params"]), again
 
     (expected, never), (found, again) = gradients(False), gradients(True)
     assert never == 0

@@ -24,7 +24,6 @@ from rtseg_jax.search.slicing import slice_variables
 
 BATCH = 2
 LOWERINGS = ("native", "cpu", "export")
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
 def random_inputs(block, seed=1):
@@ -33,7 +32,7 @@ def random_inputs(block, seed=1):
     return [jnp.asarray(2 * generator.standard_normal(shape), jnp.float32) for shape in shapes]
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1), compiler_options=QUICK)
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def run(blocks, lowerings, variables, inputs, masks):
     """Outputs of several blocks, in several lowerings: one compilation."""
     return [

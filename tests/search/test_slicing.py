@@ -33,7 +33,6 @@ SPEC = RTSeg(
 )
 SUPERNET = declare(SPEC)
 SIZE = (33, 65)  # odd: padding, patches and resizes meet their edges
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # compiles faster
 
 
 @functools.cache
@@ -68,7 +67,7 @@ def supernet():
     """The masked supernet, compiled once; it returns its two kinds of output."""
     model = SegmentationNetwork(SUPERNET)
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @jax.jit
     def run(variables, images, masks, paths):
         return model.apply(variables, images, Architecture(masks, paths), auxiliary=True)
 
@@ -126,7 +125,7 @@ def test_sliced_network_in_flax(seed):
     network, sliced = cut(variables, paths, kept)
     model = SegmentationNetwork(network)
     assert jax.tree.map(jnp.shape, sliced) == jax.tree.map(jnp.shape, shapes(network))
-    run = jax.jit(functools.partial(model.apply, auxiliary=True), compiler_options=QUICK)
+    run = jax.jit(functools.partial(model.apply, auxiliary=True))
     outputs = run(sliced, images)
     assert worst(outputs, *numpy_network.run(network, sliced, images)) <= 1e-5
     masked = supernet()(variables, images, masks_of(SUPERNET, kept), one_hot(paths))

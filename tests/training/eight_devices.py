@@ -9,9 +9,10 @@ import dataclasses
 import os
 import sys
 
+from helpers import quick_compiles
+
 if __name__ == "__main__":
-    FLAGS = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {FLAGS}"
+    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {quick_compiles.FLAGS}"
 
 import jax
 import numpy as np

@@ -3,7 +3,8 @@
 Everything else is as it is: data, optimizers, decisions, slicing, checkpoints, files.
 
 Usage: python plain_network.py ARGUMENTS_OF_MAIN. With PLAIN_LOG=FILE in the environment latencies and the export are
-made up as well, and the file gets a line with the process's number for each sweep, measurement, export and file. With
+made up as well, no plots are drawn, and the file gets a line with the process's number for each sweep, measurement,
+export and file. With
 PLAIN_BUCKET=FOLDER there is a bucket, gs://bucket, whose objects are put into the folder at the end.
 """
 
@@ -21,6 +22,7 @@ from rtseg_jax import files, main
 from rtseg_jax.latency import Timing
 from rtseg_jax.models import SegmentationNetwork
 from rtseg_jax.training import outcome, run
+from rtseg_jax.visualization import report
 
 
 def apply(
@@ -102,6 +104,7 @@ if __name__ == "__main__":
     if "PLAIN_LOG" in os.environ:
         run.run_sweep_in_child, outcome.measure_networks_in_child = sweep, measure
         outcome.convert_in_child = convert
+        report._draw = lambda folder, story: []
         files.write_whole = noting(files.write_whole)
     with contextlib.ExitStack() as held:
         if "PLAIN_BUCKET" in os.environ:

@@ -6,9 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from helpers import quick_compiles
+
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
-FAST_COMPILES = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 TRAINING = ("pretrain", "search", "finetune", "uniform")
 NETWORK = {
     "width": 0.25,
@@ -76,7 +77,7 @@ def start(
     config: Path, workdir: Path, *extra: str, program: tuple[str, ...] = MAIN, devices: int = 1, **variables: str
 ) -> subprocess.Popen:
     """A run in a process of its own."""
-    flags = f"--xla_force_host_platform_device_count={devices} {FAST_COMPILES}"
+    flags = f"--xla_force_host_platform_device_count={devices} {quick_compiles.FLAGS}"
     return subprocess.Popen(
         command(config, workdir, *extra, program=program),
         cwd=ROOT,

@@ -8,7 +8,7 @@ import time
 import jax
 import numpy as np
 import pytest
-from shrinking import PLAIN, start, write_config
+from shrinking import PLAIN, ROOT, start, write_config
 
 from rtseg_jax.architecture import ArchSpec, declare_spec
 from rtseg_jax.models import SegmentationNetwork
@@ -142,3 +142,23 @@ def test_two_processes_do_everything_once_and_agree_with_one(runs):
     for what in ("sweep", "measurement", "export"):
         assert runs.log("shared").count(("0", what)) == 1
     assert sorted(path.name for path in shared.iterdir()) == sorted(path.name for path in alone.iterdir())
+
+
+def test_a_workdir_in_a_bucket_holds_the_same_run(runs):
+    alone, kept = runs.folder / "alone", runs.folder / "kept"
+    output = finish(runs.start("bucket", workdir="gs://bucket/run", PLAIN_BUCKET=str(kept)))
+    assert "export begins" in output
+    compare(kept / "run", alone, np.testing.assert_array_equal)
+    assert rows(kept / "run") == rows(alone)
+    names = [sorted(str(path.relative_to(root)) for path in visible(root)) for root in (kept / "run", alone)]
+    assert names[0] == names[1]
+    assert not list(runs.folder.glob("gs:*"))
+    assert not (ROOT / "gs:").exists()
+
+
+def visible(root):
+    """Files of a workdir, of checkpoints the folders only: what Orbax writes into them differs on a disk."""
+    for path in root.rglob("*"):
+        parts = path.relative_to(root).parts
+        if (path.is_file() and parts[0] != "checkpoints") or (parts[0] == "checkpoints" and len(parts) == 3):
+            yield path

@@ -44,6 +44,14 @@ def folder_of_pictures(root):
 
 
 @pytest.fixture
+def plain(monkeypatch):
+    """Steps that compile in seconds: what computes networks is in tests of its own, and in the run that is finished."""
+    monkeypatch.setattr(run, "make_placement", lambda spec: make_placement(spec, jax.devices()[:1]))
+    monkeypatch.setattr(run, "default_lowering", lambda: "native")
+    monkeypatch.setattr(SegmentationNetwork, "apply", apply)
+
+
+@pytest.fixture
 def compilations():
     """Names of the functions that XLA compiles during a test."""
     names = []
@@ -58,14 +66,15 @@ def compilations():
 
 
 @pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.usefixtures("plain")
 def test_shipped_config_trains_every_phase_and_compiles_each_step_once(
     name, tmp_path, predictor_path, monkeypatch, compilations
 ):
     traces = []
-    plain = loop.make_step
+    original = loop.make_step
 
     def counting(setup):
-        step = plain(setup)
+        step = original(setup)
 
         def traced(*arguments):
             traces.append(setup.seed)
@@ -74,11 +83,6 @@ def test_shipped_config_trains_every_phase_and_compiles_each_step_once(
         return traced
 
     monkeypatch.setattr(loop, "make_step", counting)
-    # One device and plain operators compile quickest; the processes below run the rest.
-    monkeypatch.setattr(run, "make_placement", lambda spec: make_placement(spec, jax.devices()[:1]))
-    monkeypatch.setattr(run, "default_lowering", lambda: "native")
-    # Whole runs are about phases: steps that compute the network are in its own tests, and in the run that is finished.
-    monkeypatch.setattr(SegmentationNetwork, "apply", apply)
     config = shrink(load_config(name), predictor_path)
     wanted = TRAINING[: TRAINED_PHASES.get(name, 1)]
     config.phases = wanted
@@ -225,6 +229,7 @@ def test_a_start_that_was_wrong_leaves_the_workdir_to_the_next_one(tmp_path, pre
     assert "pretrain" in train_and_evaluate(config, tmp_path)["phases"]
 
 
+@pytest.mark.usefixtures("plain")
 def test_a_network_without_choices_is_trained_scored_and_handed_over(tmp_path, predictor_path, monkeypatch):
     monkeypatch.setattr(outcome, "measure_networks_in_child", lambda archs, *_: [Timing(1.0, 1, 0.0)] * len(archs))
     config = shrink(load_config("quickstart"), predictor_path)
@@ -257,6 +262,7 @@ def test_unreachable_target_names_the_range(tmp_path, predictor_path):
     assert not (tmp_path / "checkpoints").exists()
 
 
+@pytest.mark.usefixtures("plain")
 def test_non_finite_loss_names_the_step_and_keeps_the_last_good_checkpoint(tmp_path, predictor_path):
     config = shrink(load_config("quickstart"), predictor_path, steps=6)
     config.phases = ("pretrain",)

@@ -54,7 +54,6 @@ SEARCH = dataclasses.replace(
     temperature_start=4.0,
     temperature_end=1.0,
 )
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
 def latency(kept, paths):
@@ -125,7 +124,7 @@ def search_step():
         traces.append(1)
         return step(state, batch, None)
 
-    return jax.jit(counted, compiler_options=QUICK)
+    return jax.jit(counted)
 
 
 def describe(tree):
@@ -223,7 +222,7 @@ def by_hand(params, arch, stats, batch, step, gamma):
     return loss + 0.01 * jnp.abs(milliseconds - 1.0)
 
 
-@functools.partial(jax.jit, compiler_options=QUICK)
+@jax.jit
 def derivatives(params, arch, stats, batch, gamma):
     return jax.grad(by_hand, argnums=(0, 1))(params, arch, stats, batch, 0, gamma)
 
@@ -249,7 +248,7 @@ def test_weights_and_architecture_move_together():
 def test_the_mended_step_weighs_the_main_loss_against_milliseconds():
     """Weights hear the auxiliary heads, the architecture does not; it moves by loss per millisecond and its price."""
     setup = dataclasses.replace(SETUP, search=MENDED, main_loss_only=True)
-    step = jax.jit(lambda state, batch: make_step(setup)(state, batch, None), compiler_options=QUICK)
+    step = jax.jit(lambda state, batch: make_step(setup)(state, batch, None))
     state = state_of(SETUP).replace(beta_control=BetaControl(jnp.log(3.0), jnp.float32(0.0)))
     after, metrics = step(state, batch_of(0))
     assert jax.tree.structure(after) == jax.tree.structure(state)
@@ -314,7 +313,7 @@ def test_two_devices_compute_what_one_does_and_keep_no_second_state():
     assert placement.batch_parts == 2
     state = state_of(SETUP)
     arguments = placement.put(state), placement.put_batch(batch_of(0)), None
-    step = compile_step(SETUP, state, placement).lower(*arguments).compile(QUICK)
+    step = compile_step(SETUP, state, placement).lower(*arguments).compile()
     after, metrics = step(*arguments)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(arguments[0]))
     # Every byte of the new state is where the old one was.
@@ -331,8 +330,8 @@ def test_accumulation_averages_two_steps():
     plain = dataclasses.replace(SETUP, model=MODEL, search=None)
     waiting = dataclasses.replace(plain, optimizer=accumulated(optax.sgd(RATE), 2))
     halves = [batch_of(0, 2), batch_of(1, 2)]
-    one = jax.jit(lambda state, batch: make_step(plain)(state, batch, None)[0], compiler_options=QUICK)
-    two = jax.jit(lambda state, batch: make_step(waiting)(state, batch, None)[0], compiler_options=QUICK)
+    one = jax.jit(lambda state, batch: make_step(plain)(state, batch, None)[0])
+    two = jax.jit(lambda state, batch: make_step(waiting)(state, batch, None)[0])
     start = state_of(waiting)
     middle = two(start, halves[0])
     jax.tree.map(np.testing.assert_array_equal, middle.params, start.params)

@@ -22,7 +22,6 @@ from rtseg_jax.training.step import StepSetup, make_step
 from rtseg_jax.zoo import __main__
 
 UNEVEN = (60, 76)  # halved to odd sizes
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 # name: parameters, GMACs at 512×1024 and at 1024×2048, 19 classes; counted on the reference implementations
 TABLE = {
@@ -149,7 +148,7 @@ def test_forward_is_that_of_numpy(name):
     variables = random_variables(network)
     size = (64, 96) if name == "hyperseg_s" else UNEVEN  # it cuts maps into cells
     images = np.random.default_rng(1).standard_normal((1, *size, 3)).astype(np.float32)
-    run = jax.jit(SegmentationNetwork(network).apply, compiler_options=QUICK)
+    run = jax.jit(SegmentationNetwork(network).apply)
     found = np.asarray(run(variables, images)["logits"])
     expected, _ = numpy_network.run(network, variables, images)
     assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
