@@ -39,7 +39,7 @@ def choose_paths(defaults: Mapping[str, str], evidence: Mapping[Change, Evidence
     Args:
       defaults: path of every mixed block where nothing else is clearly better.
       evidence: of changes of one block at a time; all other blocks have the default path.
-      price: loss that a millisecond is worth where the search stands, see `going_price`.
+      price: loss that a millisecond is worth, see `price_of_narrowing`.
     """
     paths, best = dict(defaults), dict.fromkeys(defaults, 0.0)
     for (block, path), found in evidence.items():
@@ -49,6 +49,6 @@ def choose_paths(defaults: Mapping[str, str], evidence: Mapping[Change, Evidence
     return paths
 
 
-def going_price(loss_before: float, loss_after: float, cost_before: float, cost_after: float) -> float:
-    """Loss per cost that narrowing by worth costs now; never negative."""
+def price_of_narrowing(loss_before: float, loss_after: float, cost_before: float, cost_after: float) -> float:
+    """Loss per saved cost of a network made narrower by worth; never negative."""
     return max(0.0, loss_after - loss_before) / max(1e-9, cost_before - cost_after)

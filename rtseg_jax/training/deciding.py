@@ -14,7 +14,7 @@ from rtseg_jax.files import write_json
 from rtseg_jax.models import Architecture, SegmentationNetwork
 from rtseg_jax.models.normalization import normalize
 from rtseg_jax.search.decide import CostOf
-from rtseg_jax.search.path_choice import Change, Evidence, choose_paths, going_price
+from rtseg_jax.search.path_choice import Change, Evidence, choose_paths, price_of_narrowing
 from rtseg_jax.search.ranking import Rankings
 from rtseg_jax.search.rounds import Rounds, architecture_of, decided_paths, default_paths
 from rtseg_jax.search.worth_params import WorthParams
@@ -74,7 +74,11 @@ class Decider:
         write_json(path, known | {when: self.rounds.explained(rankings, paths, widths)})
 
     def _paths(self, state: TrainState, arch: WorthParams, rankings: Rankings) -> dict[str, str]:
-        """Paths by the loss of held-out pictures with one block changed at a time, everything else a convolution."""
+        """Paths by the loss of held-out pictures with one block changed at a time, everything else a convolution.
+
+        A millisecond is priced by what narrowing all the way to the target would cost now. The first round's own
+        narrowing would be cheap, and the same for every target: milliseconds are dear only where few are left.
+        """
         plain = default_paths(self.run.supernet)
         if not plain:
             return plain
@@ -84,10 +88,13 @@ class Decider:
         changes = [(block, path) for block in plain for path in choices[block].choices if path != plain[block]]
         for change in changes:
             losses[change] = probe(state.variables, self._architecture(arch, {**plain, change[0]: change[1]}))
-        narrow = self.rounds.decided(arch, rankings, plain, self.rounds.widths(arch, rankings, plain, 1))
+        widths = self.rounds.widths(arch, rankings, plain, self.rounds.number)
+        narrow = self.rounds.decided(arch, rankings, plain, widths)
         cost = self._cost(arch, plain)
         narrow_loss = probe(state.variables, self._architecture(narrow, plain))
-        price = going_price(float(losses[None].mean()), float(narrow_loss.mean()), cost, self._cost(narrow, plain))
+        price = price_of_narrowing(
+            float(losses[None].mean()), float(narrow_loss.mean()), cost, self._cost(narrow, plain)
+        )
         evidence = {
             (block, path): Evidence(losses[block, path] - losses[None], self._cost(arch, {**plain, block: path}) - cost)
             for block, path in changes

@@ -9,7 +9,7 @@ import pytest
 
 from rtseg_jax.architecture import Group, declare
 from rtseg_jax.search.cost import Target
-from rtseg_jax.search.path_choice import Evidence, choose_paths, going_price
+from rtseg_jax.search.path_choice import Evidence, choose_paths, price_of_narrowing
 from rtseg_jax.search.ranking import Ranking
 from rtseg_jax.search.rounds import Rounds, decided_paths
 from rtseg_jax.search.worth import (
@@ -116,9 +116,9 @@ def test_paths_need_evidence(found, price, path):
     assert choose_paths({"block": "lir"}, everything, price) == {"block": path}
 
 
-def test_going_price_by_hand():
-    assert going_price(1.0, 1.3, 10.0, 4.0) == pytest.approx(0.05)
-    assert going_price(1.0, 0.9, 10.0, 4.0) == 0.0
+def test_price_of_narrowing_by_hand():
+    assert price_of_narrowing(1.0, 1.3, 10.0, 4.0) == pytest.approx(0.05)
+    assert price_of_narrowing(1.0, 0.9, 10.0, 4.0) == 0.0
 
 
 SPEC = RTSeg(4, width=0.1, segment_blocks=(0, 1, 1), expansion=1, mlp_ratio=1, head_width=8, dropout=0.0)
