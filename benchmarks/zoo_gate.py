@@ -162,7 +162,7 @@ def run_missing(names: Sequence[str], checks: Sequence[str], out: Path, converte
     for check, name in track(missing, "gating"):
         command = [sys.executable, "-m", "benchmarks.zoo_gate", f"--out={out}", f"--converter={converter}"]
         command += [f"--one={name}", f"--checks={check}"]
-        environment = {**os.environ, "JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "2"}
+        environment = {**os.environ, "JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "2", "XLA_FLAGS": QUICK_COMPILES}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             said = {"failed": f"status {done.returncode}: {(done.stdout + done.stderr)[-LAST_WORDS:]}"}
