@@ -11,7 +11,7 @@ from rtseg_jax.architecture import MIXED, NetworkSpec, declare, network_class
 from rtseg_jax.data import DatasetInfo, DataSpec, dataset_info
 from rtseg_jax.errors import UserError
 from rtseg_jax.latency import LatencySpec
-from rtseg_jax.latency.devices import check_device
+from rtseg_jax.latency.devices import check_device, check_precision
 from rtseg_jax.phase_names import SUPERNET, phases_of
 from rtseg_jax.search.budget import Budget
 from rtseg_jax.search.uniform import FORMS
@@ -118,6 +118,7 @@ def _network() -> ml_collections.ConfigDict:
     network.patch_sizes = (2, 1, 1)  # P, side of a patch of attention at 1/8, 1/16, 1/32 (fitted to table 4)
     network.expansion = 6  # factor by which LIR and downsampling blocks are wider inside (BiSeNetV2)
     network.mlp_ratio = 4  # factor by which the token MLP is wider inside (ViT)
+    network.mlp_activation = "gelu"  # inside of the token MLP: gelu (ViT), hard_swish or relu (ours)
     network.head_width = 32  # channels of an attention head (ours)
     network.auxiliary_channels = 64  # channels of the auxiliary heads (ours)
     network.dropout = 0.1  # share of the head's numbers that a training step leaves out (BiSeNetV2)
@@ -194,6 +195,9 @@ def _latency() -> ml_collections.ConfigDict:
     latency, default = ml_collections.ConfigDict(), LatencySpec()
     latency.device = default.device  # whose milliseconds count, see rtseg_jax/latency
     latency.threads = default.threads  # threads of the runtime
+    latency.precision = (
+        default.precision  # of the files that ship: float32, fp16, dynamic, int8 or int8_float_attention (ours)
+    )
     latency.predictor = ""  # a recorded predictor.json; empty: this run measures its own
     latency.target_ms = 0.0  # latency target, milliseconds; 0: use target_fraction
     latency.target_fraction = default.target_fraction  # target as a share of the supernet's latency
@@ -353,6 +357,7 @@ def _latency_spec(config: ml_collections.ConfigDict) -> LatencySpec:
     del values["predictor"]
     values["target_ms"] = values["target_ms"] or None
     check_device(values["device"])
+    check_precision(values["device"], values["precision"])
     return LatencySpec(image_size=tuple(config.data.eval_size), seed=config.seed, converter=config.converter, **values)
 
 

@@ -20,8 +20,9 @@ from rtseg_jax.config import nearest_sampled_alike
 from rtseg_jax.data import Dataset, build_dataset
 from rtseg_jax.deployment.card import MOST_LOST, Card
 from rtseg_jax.deployment.examination import Examination
-from rtseg_jax.deployment.trained import Trained, load_trained
+from rtseg_jax.deployment.trained import NETWORKS, Trained, load_trained
 from rtseg_jax.errors import UserError
+from rtseg_jax.export.child import BEST
 from rtseg_jax.export.formats import FILE_NAMES, FORMATS, TFLITE, check_request
 from rtseg_jax.export.spec import CONVERTERS, HEADS, INPUTS, JAX2TF, QUANTIZATIONS, ExportSpec
 from rtseg_jax.files import Place, check_place, place
@@ -34,6 +35,7 @@ def define_flags(values: flags.FlagValues) -> None:
     choice = partial(flags.DEFINE_enum, flag_values=values)
     text("workdir", None, "DIR: workdir of a run whose searched network was fine-tuned.")
     text("output", None, "FILE: what to write; default: a name by the format, in the workdir.")
+    choice("network", BEST, NETWORKS, "Which network of the run; best: the one that it hands over.")
     choice("format", TFLITE, FORMATS, "Form of the export; saved_model is a folder.")
     text("size", None, "HEIGHTxWIDTH: size of the pictures; default: the run's evaluation size.")
     choice("head", "logits", HEADS, "What comes out.")
@@ -43,7 +45,7 @@ def define_flags(values: flags.FlagValues) -> None:
     choice("converter", JAX2TF, CONVERTERS, "Who writes a TFLite file; litert: without TensorFlow, float32 only.")
     text("data_dir", None, "DIR: the run's pictures, where they lie elsewhere now.")
     number("pictures", -1, "Validation pictures to score; -1: all, 0: none, and no data needed.", lower_bound=-1)
-    number("calibration", 100, "Training pictures to calibrate int8 on.", lower_bound=1)
+    number("calibration", 100, "Training pictures to calibrate integers on.", lower_bound=1)
     lost = ", ".join(f"{points:g} for {numbers}" for numbers, points in MOST_LOST.items())
     flags.DEFINE_float(
         "most_lost", None, f"Points of mIoU that may be lost; default: {lost}.", lower_bound=0, flag_values=values
@@ -68,12 +70,12 @@ def main(_: list[str], values: flags.FlagValues) -> int:
 def _convert(workdir: Workdir, output: Place, values: flags.FlagValues) -> Card:
     check_request(values.format, output, values.quantize, converter=values.converter, require_gpu=values.require_gpu)
     check_place(output / "saved_model.pb" if values.format == "saved_model" else output, "--output")
-    trained = load_trained(workdir)
+    trained = load_trained(workdir, values.network)
     from rtseg_jax.deployment.converting import convert_trained, export_trained
 
     size = _size(trained, values.size)
     spec = ExportSpec(size, values.head, values.input, values.batch, values.quantize, values.converter)
-    needs_data = values.pictures != 0 or spec.quantize == "int8"
+    needs_data = values.pictures != 0 or spec.integers
     dataset = _dataset(trained, values.data_dir) if needs_data else None
     scored = None if values.pictures < 0 else values.pictures
     examination = Examination(trained, dataset, spec, scored)

@@ -26,11 +26,11 @@ from rtseg_jax.architecture import MIXED, SKIP, ArchSpec, NetworkSpec, declare
 from rtseg_jax.command_line import Command, output_flag, parse_size
 from rtseg_jax.config import run_spec
 from rtseg_jax.errors import UserError
-from rtseg_jax.export.spec import CONVERTERS
+from rtseg_jax.export.spec import CONVERTERS, PRECISIONS
 from rtseg_jax.files import check_folder, place
 from rtseg_jax.latency import LatencyModel, sweep
-from rtseg_jax.latency.child import PROGRESS
-from rtseg_jax.latency.devices import BACKENDS, SWEEP_BACKENDS, check_device
+from rtseg_jax.latency.child import FILE, PROGRESS
+from rtseg_jax.latency.devices import BACKENDS, SWEEP_BACKENDS, check_device, check_precision
 from rtseg_jax.latency.pricing import latency_by_part
 from rtseg_jax.latency.spec import LatencySpec
 from rtseg_jax.search.decide import full_widths, make_spec
@@ -57,9 +57,14 @@ def define_flags(values: flags.FlagValues) -> None:
     number("runs", DEFAULT.runs, "Runs of each model.", lower_bound=1)
     choice = partial(flags.DEFINE_enum, flag_values=values)
     choice("converter", DEFAULT.converter, CONVERTERS, "Who writes the TFLite files that are timed.")
+    choice("precision", DEFAULT.precision, PRECISIONS, "Numbers of these files; int8: integers throughout.")
     text("adapt_from", None, "DIR: sweep of another device, same search space: its predictor is adapted.")
     number("seed", DEFAULT.seed, "Seed of the sampled widths and paths.")
-    text("request", None, "FILE: JSON with `network` or `archs`, and `latency`; replaces the flags above but --output.")
+    text(
+        "request",
+        None,
+        "FILE: JSON with `network` or `networks`, and `latency`; replaces the flags above but --output.",
+    )
 
 
 def _end_with_parent() -> None:
@@ -78,17 +83,23 @@ def main(_: list[str], values: flags.FlagValues) -> None:
     out_dir, request = place(values.output), _request(values)
     spec = LatencySpec(**_tuples(request["latency"]))
     check_device(spec.device, "--device")
+    check_precision(spec.device, spec.precision, "--precision")
     check_folder(out_dir, "--output")
     base = LatencyModel.load(place(values.adapt_from)) if values.adapt_from else None
     with _Reporter(bar=values.request is None) as report:
-        if "archs" in request:
-            archs = [ArchSpec.from_json(arch) for arch in request["archs"]]
-            sweep.save_timings(sweep.measure_networks(archs, spec, report), out_dir / "timings.json")
+        if "networks" in request:
+            timings = sweep.measure_networks([*map(_named, request["networks"])], spec, report)
+            sweep.save_timings(timings, out_dir / "timings.json")
             return
         network_spec = NetworkSpec.from_json(request["network"])
         result = sweep.sweep(network_spec, spec, out_dir, report, base)
     page = write_latency_report(_report(network_spec, result), out_dir / "report")
     print(f"{sweep.summary(result.model)}\n{page}")
+
+
+def _named(network: dict[str, Any]) -> ArchSpec | bytes:
+    """A network of a request: an architecture, or the contents of a file."""
+    return place(network[FILE]).read_bytes() if FILE in network else ArchSpec.from_json(network)
 
 
 def _report(network_spec: NetworkSpec, result: sweep.Sweep) -> LatencyReport:
@@ -129,7 +140,7 @@ def _request(values: flags.FlagValues) -> dict[str, Any]:
         except (OSError, ValueError) as error:
             raise UserError(f"--request={path}: not a file of JSON ({' '.join(str(error).split())})") from error
     network, image_size = _network(values)
-    fields = ("device", "threads", "runs", "num_blocks", "num_networks", "num_unseen", "seed", "converter")
+    fields = ("device", "threads", "runs", "num_blocks", "num_networks", "num_unseen", "seed", "converter", "precision")
     return {"network": network, "latency": {name: values[name].value for name in fields} | {"image_size": image_size}}
 
 

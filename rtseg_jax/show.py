@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from rtseg_jax import provenance
-from rtseg_jax.architecture import ArchSpec
+from rtseg_jax.architecture import ArchSpec, declare
 from rtseg_jax.command_line import Command
 from rtseg_jax.errors import UserError
 from rtseg_jax.export.metadata import read_metadata
@@ -26,10 +26,10 @@ from rtseg_jax.training.workdir import Workdir, differing_values, is_free, with_
 from rtseg_jax.visualization.history import Timeline, read_history, timeline
 from rtseg_jax.visualization.results_table import results_table
 from rtseg_jax.visualization.sparkline import sparkline
-from rtseg_jax.visualization.wording import quantity
+from rtseg_jax.visualization.wording import CHOICES, name_of, part_of, quantity, within_part
 
 CURVE_WIDTH = 26  # characters of a curve, shared by the phases: the table fits 80
-FOLDERS = ("report", "evaluation", "latency", "tensorboard", "compiled")
+FOLDERS = ("report", "exported", "evaluation", "latency", "tensorboard", "compiled")
 
 Json = Mapping[str, Any]
 
@@ -70,6 +70,7 @@ def show(console: Console, root: str, against: str | None = None) -> None:
         raise UserError(f"{root}: damaged, or of another version ({reason}); use the one that wrote it") from error
     if other is not None:
         parts += [*differences(config, other[1]), score_table(workdir, results, other[0], other[2])]
+        parts += architecture_tables(workdir, other[0])
     for part in parts:
         console.print(part, highlight=False)
 
@@ -268,6 +269,35 @@ def score_table(workdir: Workdir, results: Json, other: Workdir, other_results: 
         ]
         table.add_row(name, *cells)
     return table
+
+
+def architecture_tables(workdir: Workdir, other: Workdir) -> Iterator[Table]:
+    """What the searches of both runs decided, part by part: the path of every mixed block, and channels kept."""
+    if not (workdir.searched.exists() and other.searched.exists()):
+        return
+    archs = ArchSpec.load(workdir.searched), ArchSpec.load(other.searched)
+    title = f"searched here: {workdir.root.name}, there: {other.root.name}"
+    paths = _table(f"Paths {title}", "mixed block", "here", "there")
+    for name in dict.fromkeys(name for arch in archs for name in arch.paths):
+        chosen = (name_of(CHOICES, arch.paths[name]) if name in arch.paths else "–" for arch in archs)
+        paths.add_row(f"{part_of(name)}, {within_part(name)}", *chosen)
+    if paths.row_count:
+        yield paths
+    table = _table(f"Channels {title}", "part", "here", "of", "there", "of")
+    here, there = map(channels_by_part, archs)
+    for part in dict.fromkeys([*here, *there]):
+        numbers = (*here.get(part, (None, None)), *there.get(part, (None, None)))
+        table.add_row(part, *(_text(number, "{:,}") for number in numbers))
+    yield table
+
+
+def channels_by_part(arch: ArchSpec) -> dict[str, tuple[int, int]]:
+    """Channels of all searched groups of each part of the network: kept, and of the supernet."""
+    found: dict[str, tuple[int, int]] = {}
+    for group in declare(arch.network).searched_groups:
+        kept, total = found.get(part := part_of(group.name), (0, 0))
+        found[part] = kept + group.unit * arch.widths.get(group.name, 0), total + group.unit * group.size
+    return found
 
 
 def _table(title: str, *columns: str) -> Table:

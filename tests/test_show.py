@@ -10,13 +10,13 @@ import pytest
 from rich.console import Console
 
 from rtseg_jax import show as module
-from rtseg_jax.architecture import ArchSpec
+from rtseg_jax.architecture import ArchSpec, declare
 from rtseg_jax.errors import UserError
 from rtseg_jax.show import read_run, show
 from rtseg_jax.training.checkpoint_files import kept_checkpoints, weights_provenance
-from rtseg_jax.training.workdir import Workdir, config_digest, differing_values, is_free
+from rtseg_jax.training.workdir import Workdir, config_digest, differing_fields, differing_values, is_free
 from rtseg_jax.visualization.sparkline import sparkline
-from rtseg_jax.zoo import BiSeNetV2
+from rtseg_jax.zoo import BiSeNetV2, RTSeg
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 ORIGIN = {"commit": f"{COMMIT}-dirty", "versions": {"rtseg_jax": "0.1.0", "jax": "0.9.2"}, "config": "ab12ab12ab12"}
@@ -104,6 +104,15 @@ def test_phases_scores_times_and_commits(run):
     assert cells(shown, "searched") == ["52.3", "0.328", "0.097", "2.50 ±20 %", "2.72"]
     assert "Target 2.56 ms" in shown
     assert "The search beats uniform scaling." in shown
+
+
+def test_files_in_other_numbers_stand_beside_their_networks(tmp_path):
+    rows = [ROW | {"float32_miou": 0.53}, ROW | {"name": "supernet", "miou": None}]
+    evaluated = {**RESULTS["phases"]["evaluate"], "table": rows}
+    shown = text(write_run(tmp_path / "int8", results={"phases": {"evaluate": evaluated}}))
+    assert "in float32 %" in shown
+    assert cells(shown, "searched")[:2] == ["52.3", "53.0"]
+    assert cells(shown, "supernet")[:2] == ["–", "–"]
 
 
 def test_where_it_comes_from(run):
@@ -198,6 +207,34 @@ def test_differences_to_another_run(run, tmp_path):
     assert cells(shown, "data.data_dir") == ["'/a'", "'/b'", "free"]
     assert cells(shown, "searched", "Here: run") == ["52.3", "50.0", "2.72", "3.00"]
     assert "The configs are the same." in text(run, run)
+
+
+def test_what_two_searches_decided(run, tmp_path):
+    other = write_run(tmp_path / "other")
+    spec = RTSeg(3, width=0.25, segment_blocks=(0, 0, 2), head_width=8)  # stage of 32 at 1/32: four heads
+    full = {group.name: group.size for group in declare(spec).searched_groups}
+    names = ("stage32_1", "stage32_2")
+    ArchSpec(spec, full, dict.fromkeys(names, "mhsa")).save(run / "searched.json")
+    fewer = full | {"stage32_2_mhsa.heads": 3, "head.conv": 40}
+    ArchSpec(spec, fewer, {"stage32_1": "lir", "stage32_2": "mhsa"}).save(other / "searched.json")
+    shown = text(run, other)
+    assert cells(shown, "Stage 1/32, block 1", "Paths searched") == ["MHSA", "LIR"]
+    assert cells(shown, "Stage 1/32, block 2", "Paths searched") == ["MHSA", "MHSA"]
+    assert cells(shown, "Head", "Channels searched") == ["256", "256", "40", "256"]
+    kept, total, kept_there, total_there = cells(shown, "Stage 1/32", "Channels searched")
+    assert kept == total == total_there
+    assert int(kept_there) == int(total) - 8  # a head has 8 channels
+
+
+def test_runs_of_before_a_field_go_on_under_what_they_did():
+    old = {"latency": {"device": "host_cpu"}, "network": {"width": 1.0}}
+    new = {
+        "latency": {"device": "host_cpu", "precision": "float32"},
+        "network": {"width": 1.0, "mlp_activation": "gelu"},
+    }
+    assert list(differing_fields(old, new)) == []
+    new["latency"]["precision"] = "int8"
+    assert list(differing_fields(old, new)) == ["latency.precision is 'int8' here and None there"]
 
 
 def test_the_digest_is_of_the_fields_that_make_the_run():

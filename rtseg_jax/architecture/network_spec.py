@@ -97,6 +97,7 @@ class NetworkSpec(abc.ABC):
 
     name: ClassVar[str] = ""
     published: ClassVar[Published]
+    later: ClassVar[tuple[str, ...]] = ()
     registry: ClassVar[dict[str, type["NetworkSpec"]]] = {}
 
     num_classes: int
@@ -116,8 +117,14 @@ class NetworkSpec(abc.ABC):
         """The whole network; a supernet with every choice open."""
 
     def to_json(self) -> dict[str, Any]:
-        """Name and fields as plain values."""
-        return {"name": self.name, "fields": dataclasses.asdict(self)}
+        """Name and fields as plain values.
+
+        Fields that came when there were files already (`later`) are left out at their usual value: digests stay.
+        """
+        usual = {field.name for field in dataclasses.fields(self) if getattr(self, field.name) == field.default}
+        left_out = usual.intersection(self.later)
+        fields = {name: value for name, value in dataclasses.asdict(self).items() if name not in left_out}
+        return {"name": self.name, "fields": fields}
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> "NetworkSpec":

@@ -1,15 +1,16 @@
 """The parity card: what an exported file is, and how far it is the network that was trained."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from rtseg_jax.export.formats import TFLITE
 from rtseg_jax.export.gpu import Verdict
 from rtseg_jax.export.operators import Contents
 from rtseg_jax.export.parity import Parity
-from rtseg_jax.export.spec import ExportSpec
+from rtseg_jax.export.spec import INTEGERS, ExportSpec
 
-MOST_LOST = {"none": 0.05, "fp16": 0.1, "dynamic": 1.0, "int8": 1.0}
+MOST_LOST = {"none": 0.05, "fp16": 0.1, "dynamic": 1.0} | dict.fromkeys(INTEGERS, 1.0)
 """Points of mIoU that a file may lose, by its numbers."""
 
 UNTESTED = "untested"
@@ -41,6 +42,7 @@ class Card:
       most_lost: points of mIoU that the file may lose.
       require_gpu: whether an untested GPU is a failure.
       form: one of `formats.FORMATS`.
+      scores: everything that was scored of the file, see `Scores.as_json`; None where nothing was.
     """
 
     file: str
@@ -61,6 +63,7 @@ class Card:
     most_lost: float
     require_gpu: bool
     form: str = TFLITE
+    scores: Mapping[str, Any] | None = None
 
     @property
     def lost(self) -> float | None:

@@ -44,7 +44,7 @@ def convert_trained(
     """
     trained, spec = examination.trained, examination.spec
     float_layers: Sequence[LayerError] = ()
-    if spec.quantize == "int8":
+    if spec.integers:
         pictures = _calibration_pictures(examination, calibration)
         calibrated = Calibrated(trained.network, trained.variables, spec, NORMALIZATION, pictures)
         model, float_layers = lower_until(
@@ -120,7 +120,7 @@ def examine(
     """Everything that the card says of a file."""
     file = TFLiteFunction(model, THREADS)
     verdict, on_gpu = examination.on_gpu(model) or (None, None)
-    timing = HostCpu().measure(model)
+    timing, scores = HostCpu().measure(model), examination.scores(file)
     return Card(
         file=name,
         size=len(model),
@@ -133,18 +133,20 @@ def examine(
         cpu=examination.on_cpu(file),
         gpu=on_gpu,
         pictures=len(examination.scored_source or ()),
-        miou=examination.miou(file),
+        miou=None if scores is None else scores.miou,
         jax_miou=examination.jax_miou,
         latency_ms=timing.ms,
         noise=timing.noise,
         most_lost=most_lost,
         require_gpu=require_gpu,
+        scores=None if scores is None else scores.as_json(),
     )
 
 
 def examine_export(form: str, path: Path, examination: Examination, name: str, most_lost: float) -> Card:
     """Everything that the card says of an export that is no TFLite file."""
     exported = formats.read_export(form, path)
+    scores = examination.scores(exported)
     return Card(
         file=name,
         size=formats.bytes_of(path),
@@ -157,20 +159,21 @@ def examine_export(form: str, path: Path, examination: Examination, name: str, m
         cpu=examination.on_cpu(exported),
         gpu=None,
         pictures=len(examination.scored_source or ()),
-        miou=examination.miou(exported),
+        miou=None if scores is None else scores.miou,
         jax_miou=examination.jax_miou,
         latency_ms=None,
         noise=None,
         most_lost=most_lost,
         require_gpu=False,
         form=form,
+        scores=None if scores is None else scores.as_json(),
     )
 
 
 def _calibration_pictures(examination: Examination, number: int) -> UInt8[np.ndarray, "n h w 3"]:
     dataset, spec = examination.dataset, examination.spec
     if dataset is None:
-        raise UserError("--quantize=int8 needs training pictures to calibrate on, and there is no data set")
+        raise UserError(f"--quantize={spec.quantize} needs training pictures to calibrate on, and there is no data set")
     data = dataclasses.replace(examination.trained.spec.data, eval_size=spec.size)
     source = Subset(dataset.train, spread(dataset.train, number))
     return np.concatenate([batch["image"] for batch in evaluation_batches(source, data, 1, num_threads=0)])

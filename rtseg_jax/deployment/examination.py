@@ -13,6 +13,7 @@ from rtseg_jax.data import Dataset, Source, evaluation_batches
 from rtseg_jax.data.subset import Subset, spread
 from rtseg_jax.deployment.trained import NORMALIZATION, Trained
 from rtseg_jax.evaluation.rules import RULES
+from rtseg_jax.evaluation.scores import Scores
 from rtseg_jax.evaluation.tally import Tally
 from rtseg_jax.evaluation.upsampling import labels_from
 from rtseg_jax.export import gpu
@@ -60,6 +61,11 @@ class Examination:
 
     def miou(self, function: Function) -> float | None:
         """Of a file or a network on the scored pictures; None where there are none."""
+        scores = self.scores(function)
+        return None if scores is None else scores.miou
+
+    def scores(self, function: Function) -> Scores | None:
+        """Likewise, by class as well."""
         if self.scored_source is None or self.dataset is None:
             return None
         info = self.dataset.info
@@ -69,7 +75,7 @@ class Examination:
             for output, label, valid in zip(outputs, batch["label"], batch["valid"], strict=True):
                 if valid:
                     tally.add(label, labels_from(output, label.shape))
-        return tally.scores(info.class_names, RULES[info.rule]).miou
+        return tally.scores(info.class_names, RULES[info.rule])
 
     def lost(self, file: Function) -> float | None:
         """Points of mIoU that a file lost against JAX."""

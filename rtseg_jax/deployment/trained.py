@@ -7,18 +7,24 @@ from typing import Any
 
 import ml_collections
 
-from rtseg_jax.architecture import ArchSpec, Network, declare_spec
+from rtseg_jax.architecture import ArchSpec, Network, declare, declare_spec
 from rtseg_jax.config import RunSpec, base_config, data_spec, run_spec
 from rtseg_jax.data import DatasetInfo, recorded_info
 from rtseg_jax.errors import UserError
+from rtseg_jax.export.child import BEST
+from rtseg_jax.files import Place
 from rtseg_jax.models import SegmentationNetwork
 from rtseg_jax.models.normalization import IMAGE_MEAN, IMAGE_STD
+from rtseg_jax.search.uniform import supernet_spec
 from rtseg_jax.training.checkpoint_files import weights_provenance
 from rtseg_jax.training.checkpoints import load_newest
+from rtseg_jax.training.choosing import TRAINED
 from rtseg_jax.training.run import zero_variables
 from rtseg_jax.training.workdir import Workdir
 
 NORMALIZATION = (IMAGE_MEAN, IMAGE_STD)
+NETWORKS = (BEST, *TRAINED)
+"""What a run may have of networks: the one that it hands over, and each by its name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,17 +54,36 @@ class Trained:
         return self.spec.info
 
 
-def load_trained(workdir: Workdir) -> Trained:
+def load_trained(workdir: Workdir, network: str = BEST) -> Trained:
     """Reads architecture, weights and config of a run; the data need not be there.
+
+    Args:
+      workdir: of the run.
+      network: one of `NETWORKS`.
 
     Raises:
       UserError: no architecture, no weights, or no config in the workdir.
     """
-    arch = ArchSpec.load(workdir.architecture)
-    like = zero_variables(SegmentationNetwork(declare_spec(arch)))
-    folder = workdir.checkpoints("best_variables")
-    variables = load_newest(folder, like)
+    arch, folder = _handed_over(workdir) if network == BEST else _one_of(workdir, network)
+    variables = load_newest(folder, zero_variables(SegmentationNetwork(declare_spec(arch))))
     return Trained(arch, variables, read_spec(workdir), weights_provenance(folder))
+
+
+def _handed_over(workdir: Workdir) -> tuple[ArchSpec, Place]:
+    return ArchSpec.load(workdir.architecture), workdir.checkpoints("best_variables")
+
+
+def _one_of(workdir: Workdir, network: str) -> tuple[ArchSpec, Place]:
+    """Architecture of a network of a run and the folder of its weights, which may be those of the run it began from."""
+    spec, phase = read_spec(workdir), TRAINED[network]
+    places = [workdir, *([Workdir(spec.init_from)] if spec.init_from else [])]
+    place = next((place for place in places if place.finished(phase)), None)
+    if place is None:
+        raise UserError(f"--network={network}: {workdir.root} has none, its phase {phase!r} is not finished")
+    files = {"searched": place.searched, "uniform": place.uniform, "trained": place.trained}
+    if network in files:
+        return ArchSpec.load(files[network]), place.checkpoints(f"{phase}_variables")
+    return supernet_spec(spec.network, declare(spec.network)), place.checkpoints(f"{phase}_variables")
 
 
 def read_spec(workdir: Workdir) -> RunSpec:

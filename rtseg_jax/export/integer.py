@@ -5,21 +5,97 @@ import dataclasses
 import functools
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
-from rtseg_jax.architecture import Network
+from rtseg_jax.architecture import Block, Network
 from rtseg_jax.errors import UserError
 from rtseg_jax.export.heads import Normalization, Variables, network_function
-from rtseg_jax.export.spec import ExportSpec
-from rtseg_jax.export.tflite import converter_of, versions_that_meet
+from rtseg_jax.export.spec import FLOAT_ATTENTION, INT8, ExportSpec
+from rtseg_jax.export.tflite import Shape, block_function, block_input_shapes, converter_of, versions_that_meet
 from rtseg_jax.quiet import import_tensorflow, start_up_lines_left_out
 
 FEWEST_PICTURES = 16
 MEASURED_PICTURES = 4  # that the errors of layers are averaged over
+
+
+FLOAT_OPERATORS = {INT8: (), FLOAT_ATTENTION: ("BATCH_MATMUL", "SOFTMAX")}
+"""What stays in float32 wherever it occurs: runtimes on CPUs have no fast 8-bit form of products of feature maps."""
+
+
+def check_pictures(number: int, setting: str) -> None:
+    """Raises `UserError` naming the setting where there are too few training pictures to calibrate on."""
+    if number < FEWEST_PICTURES:
+        raise UserError(
+            f"{setting} was given {number} training pictures to calibrate on; it needs at least {FEWEST_PICTURES}"
+        )
+
+
+def convert_random_block(block: Block, image_size: tuple[int, int], quantize: str = INT8) -> bytes:
+    """A block with random weights, whose inputs and output are 8-bit integers as they are inside of a network.
+
+    It is calibrated on one random input: the ranges do not matter to its time. `quantize` is one of `spec.INTEGERS`.
+    """
+    shapes = block_input_shapes(block, image_size)
+    generator = np.random.default_rng(0)
+    inputs = [generator.standard_normal(shape, np.float32) for shape in shapes]
+    try:
+        function = block_function(block, image_size)
+        return convert_integers(function, shapes, [inputs], quantize=quantize, integer_borders=True)
+    except UserError as error:
+        raise UserError(f"block {block.name}: {error}") from error
+
+
+def convert_random_network(
+    network: Network, variables: Variables, spec: ExportSpec, normalization: Normalization | None = None
+) -> bytes:
+    """A whole network as `Calibrated` writes it, calibrated on one picture of noise."""
+    picture = np.random.default_rng(0).integers(0, 256, (1, *spec.size, 3)).astype(np.uint8)
+    function = network_function(network, variables, normalization, spec.head)
+    inputs = _Inputs(picture, spec.batch, _dtype(spec))
+    return convert_integers(function, [(spec.batch, *spec.size, 3)], inputs, _dtype(spec), quantize=spec.quantize)
+
+
+def convert_integers(
+    function: Callable[..., Any],
+    input_shapes: Sequence[Shape],
+    inputs: Iterable[list[np.ndarray]],
+    dtype: str = "float32",
+    *,
+    quantize: str = INT8,
+    integer_borders: bool = False,
+) -> bytes:
+    """A TFLite model of a JAX function in 8-bit integers; what has no integer operator stays in float32.
+
+    Args:
+      function: of arrays, to one array.
+      input_shapes: of each.
+      inputs: of the function, on which ranges of values are measured.
+      dtype: of all inputs.
+      quantize: one of `spec.INTEGERS`.
+      integer_borders: whether inputs and output are integers too; otherwise they are converted inside of the file.
+    """
+    tf = import_tensorflow()
+    from tensorflow.lite.python import convert
+
+    borders = {"input_data_type": tf.int8, "output_data_type": tf.int8} if integer_borders else {}
+    with versions_that_meet(), start_up_lines_left_out():
+        converter = _integer_converter(function, input_shapes, inputs, dtype)
+        converter._experimental_calibrate_only = True  # as its QuantizationDebugger does, which knows no borders
+        return convert.mlir_quantize(converter.convert(), denylisted_ops=list(FLOAT_OPERATORS[quantize]), **borders)
+
+
+def _integer_converter(
+    function: Callable[..., Any], input_shapes: Sequence[Shape], inputs: Iterable[list[np.ndarray]], dtype: str
+) -> Any:
+    tf = import_tensorflow()
+    converter = converter_of(function, input_shapes, dtype)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: iter(inputs)
+    return converter
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,20 +127,17 @@ class Calibrated:
         """Runs the network on training pictures of the size of `spec`; raises `UserError` where they are too few."""
         tf = import_tensorflow()
 
-        if len(pictures) < FEWEST_PICTURES:
-            raise UserError(
-                f"--quantize=int8 was given {len(pictures)} training pictures to calibrate on; it needs at least "
-                f"{FEWEST_PICTURES}"
-            )
+        check_pictures(len(pictures), f"--quantize={spec.quantize}")
         function = network_function(network, variables, normalization, spec.head)
-        dtype = "uint8" if spec.input == "uint8" else "float32"
-        converter = converter_of(function, [(spec.batch, *spec.size, 3)], dtype)
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: _inputs(pictures, spec.batch, dtype)
-        self._head = spec.head
+        dtype, shapes = _dtype(spec), [(spec.batch, *spec.size, 3)]
+        converter = _integer_converter(function, shapes, _Inputs(pictures, spec.batch, dtype), dtype)
+        self._head, self._float = spec.head, list(FLOAT_OPERATORS[spec.quantize])
+        options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=self._float)
         with versions_that_meet(), start_up_lines_left_out():
             self._debugger = tf.lite.experimental.QuantizationDebugger(
-                converter=converter, debug_dataset=lambda: _inputs(pictures[:MEASURED_PICTURES], spec.batch, dtype)
+                converter=converter,
+                debug_options=options,
+                debug_dataset=lambda: iter(_Inputs(pictures[:MEASURED_PICTURES], spec.batch, dtype)),
             )
 
     @functools.cached_property
@@ -87,7 +160,8 @@ class Calibrated:
         """The file; operators whose outputs are named stay in float32, as does the choice of a class."""
         tf = import_tensorflow()
 
-        options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=[*float_layers, *self._ending()])
+        nodes = [*float_layers, *self._ending()]
+        options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=self._float, denylisted_nodes=nodes)
         with start_up_lines_left_out():
             self._debugger.options = options  # converts as well
             return self._debugger.get_nondebug_quantized_model()
@@ -104,9 +178,20 @@ def _relative_error(row: dict[str, Any]) -> float:
     return math.sqrt(float(row["mean_squared_error"])) / float(row["scale"])
 
 
-def _inputs(pictures: UInt8[np.ndarray, "n h w 3"], batch: int, dtype: str) -> Iterator[list[np.ndarray]]:
-    """Full batches; a set smaller than one is repeated."""
-    number = -(-len(pictures) // batch) * batch
-    pictures = np.resize(pictures, (number, *pictures.shape[1:]))
-    for start in range(0, number, batch):
-        yield [pictures[start : start + batch].astype(dtype)]
+def _dtype(spec: ExportSpec) -> str:
+    return "uint8" if spec.input == "uint8" else "float32"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Inputs:
+    """Full batches of pictures in the type that a file takes, as often as they are asked for; a rest is filled up."""
+
+    pictures: UInt8[np.ndarray, "n h w 3"]
+    batch: int
+    dtype: str
+
+    def __iter__(self) -> Iterator[list[np.ndarray]]:
+        number = -(-len(self.pictures) // self.batch) * self.batch
+        pictures = np.resize(self.pictures, (number, *self.pictures.shape[1:]))
+        for start in range(0, number, self.batch):
+            yield [pictures[start : start + self.batch].astype(self.dtype)]

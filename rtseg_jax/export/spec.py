@@ -6,9 +6,18 @@ from rtseg_jax.errors import UserError
 
 HEADS = ("logits", "lowres_logits", "class_map")
 INPUTS = ("float", "uint8")
-QUANTIZATIONS = ("none", "fp16", "dynamic", "int8")
+INT8, FLOAT_ATTENTION = INTEGERS = ("int8", "int8_float_attention")
+QUANTIZATIONS = ("none", "fp16", "dynamic", *INTEGERS)
+FLOAT32 = "float32"
+PRECISIONS = (FLOAT32, *QUANTIZATIONS[1:])
+"""The same of sweeps and runs, where float32 has a name; see `quantization`."""
 JAX2TF, LITERT = CONVERTERS = ("jax2tf", "litert")
 CHOICES = {"head": HEADS, "input": INPUTS, "quantize": QUANTIZATIONS, "converter": CONVERTERS}
+
+
+def quantization(precision: str) -> str:
+    """The entry of `QUANTIZATIONS` of one of `PRECISIONS`."""
+    return "none" if precision == FLOAT32 else precision
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +31,8 @@ class ExportSpec:
       input: type of the pictures, values 0..255 either way; normalization is inside the file.
       batch: pictures at once.
       quantize: `none` is float32; `fp16` stores weights in half precision; `dynamic` stores weights in 8 bits and
-        computes in float; `int8` is integer throughout, weights per channel.
+        computes in float; `int8` is integer throughout, weights per channel; `int8_float_attention` likewise, but that
+        products of two feature maps and softmax are in float32.
       converter: who writes the file: `jax2tf`, with TensorFlow, or `litert`, LiteRT's own, which writes float32 only.
     """
 
@@ -32,6 +42,11 @@ class ExportSpec:
     batch: int = 1
     quantize: str = "none"
     converter: str = JAX2TF
+
+    @property
+    def integers(self) -> bool:
+        """Whether the file has to be calibrated, see `integer`."""
+        return self.quantize in INTEGERS
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():

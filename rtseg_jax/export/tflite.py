@@ -17,7 +17,7 @@ from rtseg_jax.architecture import Block, Network
 from rtseg_jax.errors import UserError
 from rtseg_jax.export import litert
 from rtseg_jax.export.heads import Normalization, Variables, network_function
-from rtseg_jax.export.spec import JAX2TF, LITERT, ExportSpec
+from rtseg_jax.export.spec import INTEGERS, JAX2TF, LITERT, ExportSpec
 from rtseg_jax.models.network import BlockModule, SegmentationNetwork
 from rtseg_jax.quiet import import_tensorflow, start_up_lines_left_out
 
@@ -29,35 +29,61 @@ UNREAD = ("XlaCallModule", "StableHLO", "vhlo")
 
 
 def convert(
-    function: Callable[..., Any], input_shapes: Sequence[Shape], dtype: str = "float32", converter: str = JAX2TF
+    function: Callable[..., Any],
+    input_shapes: Sequence[Shape],
+    dtype: str = "float32",
+    converter: str = JAX2TF,
+    quantize: str = "none",
 ) -> bytes:
-    """A float32 TFLite model of a JAX function; arrays it closes over become constants.
+    """A TFLite model of a JAX function; arrays it closes over become constants.
 
     Args:
       function: of arrays, to one array.
       input_shapes: of each.
       dtype: of all of them.
-      converter: one of `spec.CONVERTERS`.
+      converter: one of `spec.CONVERTERS`; LiteRT's own writes float32 only.
+      quantize: one of `spec.QUANTIZATIONS` but `spec.INTEGERS`, which are calibrated, see `integer`.
     """
+    if quantize in INTEGERS or (converter == LITERT and quantize != "none"):
+        raise ValueError(f"{converter} writes no {quantize} here")
     if converter == LITERT:
         return litert.convert(function, input_shapes, dtype)
     with versions_that_meet(), start_up_lines_left_out():
-        return converter_of(function, input_shapes, dtype).convert()
+        return _by_tensorflow(function, input_shapes, dtype, quantize)
+
+
+def _by_tensorflow(function: Callable[..., Any], input_shapes: Sequence[Shape], dtype: str, quantize: str) -> bytes:
+    converter = converter_of(function, input_shapes, dtype)
+    if quantize != "none":
+        tf = import_tensorflow()
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if quantize == "fp16":
+            converter.target_spec.supported_types = [tf.float16]
+    return converter.convert()
 
 
 def convert_block(
-    block: Block, image_size: tuple[int, int], variables: Variables | None = None, converter: str = JAX2TF
+    block: Block,
+    image_size: tuple[int, int],
+    variables: Variables | None = None,
+    converter: str = JAX2TF,
+    quantize: str = "none",
 ) -> bytes:
     """One block on its own, batch 1, an input for every tensor that it reads; random weights where None."""
-    module = block_module(block)
-    shapes = block_input_shapes(block, image_size)
-    variables = random_variables(block, image_size) if variables is None else variables
+    function, shapes = block_function(block, image_size, variables), block_input_shapes(block, image_size)
     try:
-        return convert(
-            lambda *inputs: module.apply(variables, list(inputs), None, train=False), shapes, converter=converter
-        )
+        return convert(function, shapes, converter=converter, quantize=quantize)
     except UserError as error:
         raise UserError(f"block {block.name}: {error}") from error
+
+
+def block_function(
+    block: Block, image_size: tuple[int, int], variables: Variables | None = None
+) -> Callable[..., jax.Array]:
+    """What the file of a block computes, of its inputs one after the other; random weights where None."""
+    module = block_module(block)
+    variables = random_variables(block, image_size) if variables is None else variables
+    return lambda *inputs: module.apply(variables, list(inputs), None, train=False)  # type: ignore[return-value]
 
 
 def convert_network(
@@ -68,23 +94,12 @@ def convert_network(
     Args:
       network: the declaration.
       variables: `params` and `batch_stats`.
-      spec: size, ending, input, numbers and converter of the file; integers need pictures, see `integer.Calibrated`.
+      spec: size, ending, input, numbers and converter of the file; integers need pictures, see `integer`.
       normalization: see `network_function`.
     """
-    if spec.quantize == "int8":
-        raise ValueError("integers are calibrated on pictures: use integer.Calibrated")
     function = network_function(network, variables, normalization, spec.head)
     dtype = "uint8" if spec.input == "uint8" else "float32"
-    shapes = [(spec.batch, *spec.size, 3)]
-    if spec.quantize == "none":
-        return convert(function, shapes, dtype, spec.converter)
-    tf = import_tensorflow()
-    converter = converter_of(function, shapes, dtype)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if spec.quantize == "fp16":
-        converter.target_spec.supported_types = [tf.float16]
-    with versions_that_meet(), start_up_lines_left_out():
-        return converter.convert()
+    return convert(function, [(spec.batch, *spec.size, 3)], dtype, spec.converter, spec.quantize)
 
 
 @contextlib.contextmanager

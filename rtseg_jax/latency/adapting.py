@@ -1,11 +1,11 @@
 """A predictor for a new device from one that exists, and a few dozen measurements.
 
-    T' = Σ_b w_b·g_k(b)·S_b + Σ_t r_t·Σ_b w_b·F_bt
+    T' = Σ_b w_b·g_k(b)·S_b + Σ_t r_t·Σ_b w_b·F_bt + c
 
 Every type of block `k` gets a gain of its own, and what lies between blocks new rates. Blocks are fitted as networks of
-one block, together with whole networks. Gains are drawn to the common one, so that a type that was hardly measured
-follows the others. Tiles, rates and perceptron stay: widths matter as they did on the old device, up to the gain. That
-is right for other clocks or numbers of threads, not for another way of computing.
+one block without borders (`c`), together with whole networks. Gains are drawn to the common one, so that a type that
+was hardly measured follows the others. Tiles, rates and perceptron stay: widths matter as they did on the old device,
+up to the gain. That is right for other clocks or numbers of threads, not for another way of computing.
 """
 
 import functools
@@ -52,7 +52,8 @@ def adapt(base: LatencyModel, measured: Measured, card: Mapping[str, Any]) -> Fi
     unknown = sorted({block.kind for block in (*measured.blocks, *inside)} - set(base.kinds))
     if unknown:
         raise UserError(f"latency: the predictor to adapt knows no blocks of type {', '.join(unknown)}")
-    alone = [_columns(base, [block], size) for block, size in zip(measured.blocks, measured.block_sizes, strict=True)]
+    inner = [_columns(base, [block], size) for block, size in zip(measured.blocks, measured.block_sizes, strict=True)]
+    alone = [np.r_[columns[:-1], 0.0] for columns in inner]  # a block has no borders of a network
     whole = [
         _columns(base, network.plain_blocks, size)
         for network, size in zip(measured.networks, measured.network_sizes, strict=True)

@@ -12,8 +12,9 @@ from absl import logging
 
 from rtseg_jax.architecture import Block
 from rtseg_jax.errors import UserError
-from rtseg_jax.export.spec import JAX2TF, ExportSpec
+from rtseg_jax.export.spec import FLOAT32, JAX2TF, ExportSpec, quantization
 from rtseg_jax.latency.subjects import Subject
+from rtseg_jax.models.normalization import IMAGE_MEAN, IMAGE_STD
 
 WARMUP = 3
 
@@ -69,20 +70,34 @@ class FileBackend:
 
     Attributes:
       converter: who writes them, one of `export.spec.CONVERTERS`.
+      precision: their numbers, one of `export.spec.PRECISIONS`.
     """
 
     converter = JAX2TF
+    precision = FLOAT32
 
     def build(self, subject: Subject) -> bytes:
-        """Converts a block or network; imports TensorFlow where jax2tf does it."""
-        from rtseg_jax.export import tflite
+        """Converts a block or network; imports TensorFlow where jax2tf does it.
+
+        Networks are in the form in which they are exported, those of float32 without the normalization of pictures.
+        """
+        from rtseg_jax.export import integer, tflite
 
         logging.set_verbosity(logging.ERROR)  # the converter greets at every model
         declared, image_size = subject.declare(), subject.image_size
+        spec = ExportSpec(image_size, quantize=quantization(self.precision), converter=self.converter)
         if isinstance(declared, Block):
-            return tflite.convert_block(declared, image_size, converter=self.converter)
+            if spec.integers:
+                return integer.convert_random_block(declared, image_size, spec.quantize)
+            return tflite.convert_block(declared, image_size, converter=spec.converter, quantize=spec.quantize)
         variables = tflite.random_variables(declared, image_size)
-        return tflite.convert_network(declared, variables, ExportSpec(image_size, converter=self.converter))
+        normalization = None if self.precision == FLOAT32 else (IMAGE_MEAN, IMAGE_STD)
+        write = integer.convert_random_network if spec.integers else tflite.convert_network
+        return write(declared, variables, spec, normalization)
+
+    def numbers(self, floats: str) -> str:
+        """The card's `precision`, where the device computes on floating-point numbers in `floats`."""
+        return floats if self.precision == FLOAT32 else f"{self.precision} files; floats: {floats}"
 
     def digest(self, model: bytes) -> str:
         """Hash of the file."""

@@ -22,6 +22,8 @@ from rtseg_jax.latency.predictor import LatencyModel
 from rtseg_jax.latency.spec import LatencySpec
 
 PROGRESS = "PROGRESS"
+FILE = "file"
+"""In the place of an architecture: names a file to time."""
 
 
 def run_sweep_in_child(network_spec: NetworkSpec, latency_spec: LatencySpec, out_dir: Place) -> LatencyModel:
@@ -32,11 +34,15 @@ def run_sweep_in_child(network_spec: NetworkSpec, latency_spec: LatencySpec, out
 
 
 def measure_networks_in_child(
-    arch_specs: Sequence[ArchSpec], image_size: tuple[int, int], latency_spec: LatencySpec
+    networks: Sequence[ArchSpec | Place], image_size: tuple[int, int], latency_spec: LatencySpec
 ) -> list[Timing]:
-    """Times whole networks with random weights, in turns, so that drift of the machine hits all alike."""
+    """Times whole networks in turns, so that drift of the machine hits all alike.
+
+    An architecture is converted with random weights; of a file the file itself is timed.
+    """
     latency_spec = dataclasses.replace(latency_spec, image_size=image_size)
-    request = {"archs": [arch.to_json() for arch in arch_specs], "latency": dataclasses.asdict(latency_spec)}
+    named = [network.to_json() if isinstance(network, ArchSpec) else {FILE: str(network)} for network in networks]
+    request = {"networks": named, "latency": dataclasses.asdict(latency_spec)}
     with tempfile.TemporaryDirectory() as directory:
         _run(request, Path(directory), "measuring networks")
         return [Timing(*row) for row in json.loads((Path(directory) / "timings.json").read_text())]

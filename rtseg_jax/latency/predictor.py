@@ -27,6 +27,7 @@ from jaxtyping import Array, Float
 
 from rtseg_jax.architecture import Block, NetworkSpec
 from rtseg_jax.errors import UserError
+from rtseg_jax.export.spec import FLOAT32
 from rtseg_jax.files import Place, write_text
 from rtseg_jax.latency.backend import SWEEP_FIELDS, unit_of
 from rtseg_jax.latency.features import CONTEXT_FEATURES, TILINGS, WIDTH_FEATURES, Tile, block_context
@@ -34,6 +35,9 @@ from rtseg_jax.latency.features import CONTEXT_FEATURES, TILINGS, WIDTH_FEATURES
 ROUGH_FEATURES = WIDTH_FEATURES.index("weights") + 1  # widths by themselves cost nothing
 SLOPE_FLOOR = 0.2  # of `a`
 VERSION = 3
+NETWORK_TERMS = 4  # see `pricing.network_columns`
+FILES = "files"
+"""Field of a card: numbers of the files that were timed, one of `export.spec.PRECISIONS`."""
 
 Params = Mapping[str, Any]
 Data = Array | np.ndarray
@@ -61,6 +65,11 @@ class LatencyModel:
         return {
             name: (int(small), int(large)) for name, (small, large) in zip(TILINGS, self.arrays["tiles"], strict=True)
         }
+
+    @property
+    def precision(self) -> str:
+        """Numbers of the files that were timed; cards of before do not say, and are of float32."""
+        return self.card.get(FILES, FLOAT32)
 
     @property
     def unit(self) -> str:
@@ -95,6 +104,8 @@ class LatencyModel:
         try:
             value = json.loads(path.read_text())
             arrays = jax.tree.map(_array, value["arrays"], is_leaf=lambda x: not isinstance(x, dict))
+            if len(arrays["network"]) == NETWORK_TERMS - 1:  # of before borders had a price
+                arrays["network"] = jnp.pad(arrays["network"], (0, 1))
             model = LatencyModel(arrays, tuple(value["kinds"]), value["card"], value["errors"])
             version = int(value["version"])
             same = (tuple(value["width_features"]), tuple(value["context_features"]))
@@ -126,10 +137,12 @@ def check_network(card: Mapping[str, Any], spec: NetworkSpec, where: str) -> Non
         raise UserError(f"{where} does not say on which supernet it was measured; measure again")
     if measured["name"] != wanted["name"]:
         raise UserError(f"{where} was measured on {measured['name']}, the network is {wanted['name']}; measure again")
-    for name, value in json.loads(json.dumps(wanted["fields"])).items():
-        if name not in FREE_FIELDS and measured["fields"].get(name) != value:
+    fields = {field.name: field.default for field in dataclasses.fields(spec)} | measured["fields"]  # some came later
+    for name, value in dataclasses.asdict(spec).items():
+        before = tuple(fields[name]) if isinstance(value, tuple) else fields[name]
+        if name not in FREE_FIELDS and before != value:
             raise UserError(
-                f"{where} was measured on a supernet with {name} {measured['fields'].get(name)}, this one has {value}; "
+                f"{where} was measured on a supernet with {name} {before}, this one has {value}; "
                 "measure again, or search in the supernet that was measured"
             )
 

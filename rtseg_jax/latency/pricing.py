@@ -1,10 +1,11 @@
 """Predicted latency of whole networks, differentiable in kept counts and path weights.
 
-    T = α·Σ_b w_b·S_b + Σ_t r_t·Σ_b w_b·F_bt
+    T = α·Σ_b w_b·S_b + Σ_t r_t·Σ_b w_b·F_bt + c
 
 `w_b` is 1, or the weight of the path that block `b` is. The second sum prices what separately measured blocks do not
-show: features that are no longer in the cache, by memory traffic, and the runtime's work per operator. All coefficients
-are non-negative.
+show: features that are no longer in the cache, by memory traffic, and the runtime's work per operator. `c` is what
+every network of this size has at its borders: pictures that are normalized, numbers that become integers and logits
+that become floats again. All coefficients are non-negative.
 """
 
 import dataclasses
@@ -143,7 +144,8 @@ def predict_arch(arch: ArchSpec, image_size: tuple[int, int], model: LatencyMode
 def latency_by_part(arch: ArchSpec, image_size: tuple[int, int], model: LatencyModel) -> dict[str, float]:
     """Where the predicted milliseconds of a decided network go: its parts in order, then what lies between blocks.
 
-    Stages of the segment branch are parts of their own; the parts add up to `arch_latency`.
+    Stages of the segment branch are parts of their own, the borders of the network belong to the last part; the parts
+    add up to `arch_latency`.
     """
     blocks = declare_spec(arch).plain_blocks
     table = feature_table([block_terms(block, image_size) for block in blocks])
@@ -164,12 +166,12 @@ def total_latency(
 ) -> Float[Array, ""]:
     """Latency of a network whose blocks have these features and weights."""
     columns = network_columns(predict_blocks(params, widths, context), widths, context, weights)
-    return jnp.stack(columns) @ params["network"]
+    return jnp.stack([jnp.asarray(column) for column in columns]) @ params["network"]
 
 
 def network_columns(
     block_ms: Float[Data, " g"], widths: Float[Data, "g f"], context: Float[Data, "g c"], weights: Float[Data, " g"]
 ) -> list[Any]:
-    """Σ S_b, then traffic and operators of the network: the columns that `params["network"]` weighs."""
+    """Σ S_b, then traffic and operators of the network, then 1: the columns that `params["network"]` weighs."""
     traffic, operators = widths[:, WIDTH_FEATURES.index("traffic")], context[:, CONTEXT_FEATURES.index("operators")]
-    return [weights @ column for column in (block_ms, traffic, operators)]
+    return [*(weights @ column for column in (block_ms, traffic, operators)), 1.0]

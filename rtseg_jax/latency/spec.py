@@ -3,7 +3,7 @@
 import dataclasses
 
 from rtseg_jax.errors import UserError
-from rtseg_jax.export.spec import CONVERTERS, JAX2TF
+from rtseg_jax.export.spec import CONVERTERS, FLOAT32, JAX2TF, LITERT, PRECISIONS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +22,8 @@ class LatencySpec:
       target_ms: latency that the search aims at, in milliseconds.
       target_fraction: the same as a fraction of the supernet's; used where `target_ms` is None.
       converter: who writes the TFLite files that devices of files time, one of `export.spec.CONVERTERS`.
+      precision: numbers of these files, one of `export.spec.PRECISIONS`; other ones need TensorFlow's converter, and a
+        device that times files, see `devices.check_precision`.
     """
 
     device: str = "host_cpu"
@@ -35,6 +37,7 @@ class LatencySpec:
     target_ms: float | None = None
     target_fraction: float | None = 0.3
     converter: str = JAX2TF
+    precision: str = FLOAT32
 
     def __post_init__(self) -> None:
         for name in ("threads", "num_blocks", "num_networks", "runs"):
@@ -42,6 +45,13 @@ class LatencySpec:
                 raise UserError(f"latency.{name} is {getattr(self, name)}: it must be at least 1")
         if self.converter not in CONVERTERS:
             raise UserError(f"config.converter is {self.converter!r}: it must be one of {', '.join(CONVERTERS)}")
+        if self.precision not in PRECISIONS:
+            raise UserError(f"latency.precision is {self.precision!r}: it must be one of {', '.join(PRECISIONS)}")
+        if self.precision != FLOAT32 and self.converter == LITERT:
+            raise UserError(
+                f"latency.precision is {self.precision!r}, but the converter {LITERT} writes {FLOAT32} only; take the "
+                f"converter {JAX2TF}"
+            )
         if self.num_unseen < 0:
             raise UserError(f"latency.num_unseen is {self.num_unseen}: it must not be negative")
         if len(self.image_size) != 2 or min(self.image_size) < 1:

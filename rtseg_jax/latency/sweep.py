@@ -17,7 +17,7 @@ from rtseg_jax.latency.backend import Backend, BatchBackend, Timing, merge
 from rtseg_jax.latency.devices import make_backend
 from rtseg_jax.latency.fitting import Fit, Measured, fit
 from rtseg_jax.latency.measurements import Measurements, Origin
-from rtseg_jax.latency.predictor import LatencyModel
+from rtseg_jax.latency.predictor import FILES, LatencyModel
 from rtseg_jax.latency.pricing import predict_arch
 from rtseg_jax.latency.sampling import sample_blocks, sample_networks, sample_unseen_networks
 from rtseg_jax.latency.spec import LatencySpec
@@ -53,6 +53,8 @@ def sweep(
     """
     if base is not None and tuple(base.card["image_size"]) != spec.image_size:
         raise UserError(f"the predictor to adapt is of {base.card['image_size']}; measure at --image_size of the same")
+    if base is not None and base.precision != spec.precision:
+        raise UserError(f"the predictor to adapt is of {base.precision} files; measure at --precision of the same")
     backend = backend_of(spec)
     if on_disk(out_dir):
         out_dir.mkdir(parents=True, exist_ok=True)
@@ -128,13 +130,16 @@ def _unseen_point(model: LatencyModel, arch: ArchSpec, image_size: Size, timing:
     return Point(arch.digest, "network", timing.ms, found.ms, found.low_ms, found.high_ms)
 
 
-def measure_networks(archs: list[ArchSpec], spec: LatencySpec, report: Report) -> list[Timing]:
-    """Whole networks with random weights, all of them in turns."""
+def measure_networks(networks: Sequence[ArchSpec | bytes], spec: LatencySpec, report: Report) -> list[Timing]:
+    """Whole networks, all of them in turns: architectures with random weights, or files as they are."""
     backend, models = backend_of(spec), []
-    for number, arch in enumerate(archs):
-        report(number, len(archs), f"building {arch.digest}")
-        models.append(backend.build(Subject(arch, spec.image_size)))
-    report(len(archs), len(archs), "measuring")
+    for number, network in enumerate(networks):
+        if isinstance(network, bytes):
+            models.append(network)
+            continue
+        report(number, len(networks), f"building {network.digest}")
+        models.append(backend.build(Subject(network, spec.image_size)))
+    report(len(networks), len(networks), "measuring")
     return in_turns(backend, models)
 
 
@@ -165,12 +170,13 @@ def in_turns(backend: Backend, models: list[Any]) -> list[Timing]:
 
 def backend_of(spec: LatencySpec) -> Backend:
     """The backend of a sweep; its runs are spread over the rounds."""
-    return make_backend(spec.device, spec.threads, -(-spec.runs // ROUNDS), spec.converter)
+    return make_backend(spec.device, spec.threads, -(-spec.runs // ROUNDS), spec.converter, spec.precision)
 
 
 def card_of(backend: Backend, spec: LatencySpec) -> dict[str, Any]:
     """The backend's card, with what the sweep adds; `Measurements.full_card` adds the rest."""
-    return {**backend.card(), "rounds": f"{ROUNDS}, the lowest counts", "image_size": list(spec.image_size)}
+    added = {"rounds": f"{ROUNDS}, the lowest counts", "image_size": list(spec.image_size), FILES: spec.precision}
+    return {**backend.card(), **added}
 
 
 def summary(model: LatencyModel) -> str:

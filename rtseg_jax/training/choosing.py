@@ -14,6 +14,9 @@ from rtseg_jax.training.workdir import Workdir
 CANDIDATES = {"searched": "finetune", "uniform": "uniform", "trained": "train"}
 """The networks that may be handed over, and the phase that trains each."""
 
+TRAINED = {"supernet": "pretrain", **CANDIDATES}
+"""All networks that a run trains, likewise."""
+
 
 def candidates(run: Run) -> dict[str, ArchSpec]:
     """The candidates whose training is finished."""

@@ -12,12 +12,15 @@ from rtseg_jax.data import evaluation_batches
 from rtseg_jax.data.subset import Subset, spread
 from rtseg_jax.evaluation.scores import Scores
 from rtseg_jax.evaluation.upsampling import label_map
-from rtseg_jax.export.child import convert_in_child
+from rtseg_jax.export.child import BEST, convert_in_child
+from rtseg_jax.export.spec import FLOAT32
+from rtseg_jax.files import Place
 from rtseg_jax.latency import Timing, measure_networks_in_child, unit_of_device
 from rtseg_jax.models.normalization import normalize
 from rtseg_jax.search.cost import Target
 from rtseg_jax.search.uniform import supernet_spec
 from rtseg_jax.training.checkpoints import load_newest
+from rtseg_jax.training.choosing import TRAINED
 from rtseg_jax.training.processes import by_first, told
 from rtseg_jax.training.reporting import background, report
 from rtseg_jax.training.run import Costs, Run, zero_variables
@@ -37,20 +40,25 @@ def evaluate(run: Run, costs: Costs | None) -> dict[str, Any]:
     `costs` is None where the network was trained as it is: nothing is predicted, and there is no target.
     """
     architectures = _architectures(run)
-    timings = _measure(run, architectures)
     trained = [name for name in architectures if name in TRAINED and not (name == "supernet" and _sampled(run))]
-    scores = {name: _score(run, name, architectures[name]) for name in trained}
+    cards = _cards(run, trained)
+    timings = _measure(run, {**architectures, **{name: run.workdir.exported(name) for name in cards}})
+    scores = {
+        name: cards[name]["scores"] if name in cards else _score(run, name, architectures[name]).as_json()
+        for name in trained
+    }
     rows = [_row(run, costs, name, arch, timings[name]) for name, arch in architectures.items()]
     for row in rows:
         if row["name"] in scores:
-            row["miou"] = scores[row["name"]].miou
+            row["miou"] = scores[row["name"]]["miou"]
+        if row["name"] in cards:
+            row["float32_miou"] = cards[row["name"]]["jax_miou"]
     rows = _with_slicing_rows(run, rows)
     choice = told(run.workdir.results).get("choice")
     held_out = run.held_out is not run.dataset.train
     target = costs.target if costs else None
     by_first(print_table, rows, target, unit_of_device(run.spec.latency.device), verdict(rows, choice, held_out))
-    classes = {name: score.as_json() for name, score in scores.items()}
-    results = {"table": rows, "classes": classes, "verdict": verdict(rows, choice, held_out)}
+    results = {"table": rows, "classes": scores, "verdict": verdict(rows, choice, held_out)}
     results |= background(run, costs) | (target.to_json() if target else {"target_cost": None})
     info = run.dataset.info
     pictures = _pictures(run)
@@ -65,14 +73,9 @@ def _sampled(run: Run) -> bool:
     return run.spec.search.rule != "published"
 
 
-TRAINED = {"supernet": "pretrain", "searched": "finetune", "uniform": "uniform", "trained": "train"}
-"""The networks that a run trains, and the phase that does."""
-
-
 def export(run: Run) -> dict[str, Any]:
     """Writes `model.tflite` in a child process and returns its agreement with JAX, which the report then tells too."""
-    converter = run.spec.latency.converter
-    results = told(lambda: convert_in_child(run.workdir.root, run.workdir.model, converter))
+    results = _convert(run, run.workdir.model, BEST)
     evaluated = told(run.workdir.results)["phases"].get("evaluate", {})
     if "title" in evaluated.get("data", {}):  # an earlier version's has no such report
         report(run, {"export": results})
@@ -94,14 +97,29 @@ def bisenetv2(num_classes: int) -> ArchSpec:
     return ArchSpec(BiSeNetV2(num_classes), {}, {})
 
 
-def _measure(run: Run, architectures: dict[str, ArchSpec]) -> dict[str, Timing]:
+def _cards(run: Run, trained: list[str]) -> dict[str, dict[str, Any]]:
+    """Writes the file of every trained network; none in float32, where the network itself is scored in its place."""
+    if run.spec.latency.precision == FLOAT32:
+        return {}
+    return {name: _convert(run, run.workdir.exported(name), name) for name in trained}
+
+
+def _convert(run: Run, output: Place, network: str) -> dict[str, Any]:
+    """Writes a file of a network in the numbers that the run asks for, and returns its card."""
+    spec = run.spec.latency
+    settings = {"precision": spec.precision, "network": network}
+    return told(lambda: convert_in_child(run.workdir.root, output, spec.converter, **settings))
+
+
+def _measure(run: Run, networks: dict[str, ArchSpec | Place]) -> dict[str, Timing]:
+    """Latency of every architecture with random weights, or of every file."""
     spec = run.spec.latency
 
     def measured() -> list[list[Any]]:
-        timings = measure_networks_in_child(list(architectures.values()), spec.image_size, spec)
+        timings = measure_networks_in_child(list(networks.values()), spec.image_size, spec)
         return [[timing.ms, timing.runs, timing.noise] for timing in timings]
 
-    return {name: Timing(*row) for name, row in zip(architectures, told(measured), strict=True)}
+    return {name: Timing(*row) for name, row in zip(networks, told(measured), strict=True)}
 
 
 def _score(run: Run, name: str, arch: ArchSpec) -> Scores:
@@ -134,7 +152,8 @@ def _with_slicing_rows(run: Run, rows: list[Row]) -> list[Row]:
         return rows
     searched = next(row for row in rows if row["name"] == "searched")
     stages = {"searched, sliced": "sliced_miou", "searched, recalibrated": "recalibrated_miou"}
-    extra = [searched | {"name": name, "miou": results[key]} for name, key in stages.items() if key in results]
+    score, others = ("float32_miou", {"miou": None}) if "float32_miou" in searched else ("miou", {})
+    extra = [searched | others | {"name": name, score: results[key]} for name, key in stages.items() if key in results]
     position = rows.index(searched)
     return [*rows[:position], *extra, *rows[position:]]
 

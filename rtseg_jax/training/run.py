@@ -16,6 +16,8 @@ from rtseg_jax.data.caching import cached, uncached
 from rtseg_jax.data.device_augmentation import augment_batch
 from rtseg_jax.data.subset import hold_out
 from rtseg_jax.errors import UserError
+from rtseg_jax.export.integer import check_pictures
+from rtseg_jax.export.spec import INTEGERS
 from rtseg_jax.files import Place, place
 from rtseg_jax.latency import (
     LatencyModel,
@@ -95,6 +97,8 @@ class Run:
         for split, source in (("training", dataset.train), ("validation", dataset.validation)):
             if (line := check_source(source, dataset.info, f"checking {split} pictures")) is not None:
                 say(f"{split}: {line}")
+        if spec.latency.precision in INTEGERS:
+            check_pictures(len(dataset.train), f"config.latency.precision={spec.latency.precision}")
         # Nothing is decided about a network without choices: it trains on everything.
         train, held_out = hold_out(uncached(dataset.train), spec.data.held_out if spec.searches else 0.0)
         dataset = kept_in_memory(dataclasses.replace(dataset, train=train), spec.data)
@@ -223,6 +227,11 @@ class Run:
         measured, wanted = tuple(model.card["image_size"]), self.spec.latency.image_size
         if measured != wanted:
             raise UserError(f"{path} was measured at {measured}, the network input is {wanted}; measure at that size")
+        if model.precision != (precision := self.spec.latency.precision):
+            raise UserError(
+                f"{path} was measured on {model.precision} files, config.latency.precision is {precision}; measure "
+                f"with --precision={precision}"
+            )
         check_network(model.card, self.spec.network, str(path))
         return model
 

@@ -30,6 +30,9 @@ FREE_FIELDS = (
     "data.cache_gib",
 )  # may differ between two starts of a run
 
+LATER_FIELDS = {"latency.precision": "float32", "network.mlp_activation": "gelu"}
+"""Fields that came when there were runs already, and what those did: they go on under these values."""
+
 
 EARLIER_NAMES = {
     "target_ms": "target_cost",
@@ -109,6 +112,10 @@ class Workdir:
     def model(self) -> Place:
         """The exported network."""
         return self.root / "model.tflite"
+
+    def exported(self, network: str) -> Place:
+        """The file that stands for a trained network in the table of a run that ships no float32."""
+        return self.root / "exported" / f"{network}.tflite"
 
     def checkpoints(self, phase: str) -> Place:
         """Orbax checkpoints of a phase."""
@@ -192,7 +199,8 @@ class Workdir:
 def differing_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
     """Describes the fields in which two configs differ, those that may change aside."""
     for field, (before, after) in differing_values(old, new).items():
-        if not is_free(field):
+        came_later = before is None and field in LATER_FIELDS and after == LATER_FIELDS[field]
+        if not is_free(field) and not came_later:
             yield f"{field} is {after!r} here and {before!r} there"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from rtseg_jax.export.spec import FLOAT32
 from rtseg_jax.files import Place, write_text, write_whole
 from rtseg_jax.latency.accuracy import INTERVAL_LEVEL
 from rtseg_jax.visualization import plots
@@ -32,6 +33,7 @@ from rtseg_jax.visualization.wording import (
     CHOICES,
     NETWORKS,
     PHASES,
+    PRECISIONS,
     devices,
     duration,
     millions,
@@ -291,6 +293,8 @@ def _facts(story: RunStory) -> Iterator[tuple[str, str]]:
     )
     yield "Input", f"{size(story.config['data']['eval_size'])} pixels"
     yield "Timed on", ", ".join([device["title"], *device["details"]])
+    if (precision := story.config["latency"].get("precision", FLOAT32)) != FLOAT32:
+        yield "Files", PRECISIONS[precision]
     if story.target is not None:
         yield "Target", f"{three_digits(story.target)} {story.unit}, by prediction"
     yield "Trained on", devices(story.results["devices"])
@@ -309,11 +313,13 @@ def _networks(story: RunStory) -> Table:
     """A row per network; the one that is handed over stands out."""
     measured = "Measured ms" if story.measured_unit == "ms" else story.measured_unit.capitalize()
     foreseen = any(row["predicted_cost"] is not None for row in story.rows)
+    rounded = any(row.get("float32_miou") is not None for row in story.rows)
     predicted = [f"Predicted {story.unit} ({100 * INTERVAL_LEVEL:g} % interval)"] if foreseen else []
     rows = [
         [
             name_of(NETWORKS, row["name"]),
             percent(row["miou"]),
+            *([percent(row.get("float32_miou"))] if rounded else []),
             millions(row["parameters"]),
             three_digits(row["gmacs"]),
             *([_interval(row)] if foreseen else []),
@@ -321,7 +327,7 @@ def _networks(story: RunStory) -> Table:
         ]
         for row in story.rows
     ]
-    columns = ["Network", "mIoU", "Parameters", "GMACs", *predicted, measured]
+    columns = ["Network", "mIoU", *(["In float32"] if rounded else []), "Parameters", "GMACs", *predicted, measured]
     return Table(columns, rows, strong=list(story.rows).index(story.best))
 
 

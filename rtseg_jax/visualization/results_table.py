@@ -9,16 +9,21 @@ Row = Mapping[str, Any]
 
 
 def results_table(rows: Sequence[Row], target: float | None, unit: str, measured: str = "ms") -> Table:
-    """Scores, costs and latencies; `unit` is that of the target and of predictions, `measured` that of latencies."""
+    """Scores, costs and latencies; `unit` is that of the target and of predictions, `measured` that of latencies.
+
+    Where scores are those of files in other numbers, the network's own score stands beside them.
+    """
     table = Table(title=None if target is None else f"Target {target:.2f} {unit}")
     last = "measured ms" if measured == "ms" else measured
     foreseen = [] if all(row["predicted_cost"] is None for row in rows) else [f"predicted {unit}"]
-    for column in ("network", "mIoU %", "params M", "GMACs", *foreseen, last):
+    rounded = [] if all(row.get("float32_miou") is None for row in rows) else ["in float32 %"]
+    for column in ("network", "mIoU %", *rounded, "params M", "GMACs", *foreseen, last):
         table.add_column(column, justify="left" if column == "network" else "right", no_wrap=column == "network")
     for row in rows:
         table.add_row(
             row["name"],
             _cell(row["miou"], 100.0, 1),
+            *(_cell(row.get("float32_miou"), 100.0, 1) for _ in rounded),
             _cell(row["parameters"], 1e-6, 3),
             _cell(row["gmacs"], 1.0, 3),
             *(_predicted(row) for _ in foreseen),

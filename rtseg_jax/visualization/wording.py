@@ -24,6 +24,16 @@ PHASES = {
     "export": "export",
 }
 LOSSES = {"cost": "cost against its target", "auxiliary": "auxiliary heads", "total": "sum of the losses"}
+FILES = {
+    "fp16": "weights of 16 bits, computed in float32",
+    "dynamic": "weights of 8 bits, feature maps in float32",
+    "int8": "weights and feature maps of 8 bits",
+    "int8_float_attention": "weights and feature maps of 8 bits, products and softmax of attention in float32",
+}
+PRECISIONS = {
+    name: f"{name}: {text}; scores and latencies of trained networks are those of such files"
+    for name, text in FILES.items()
+}
 PARTS = {
     "detail": "Detail branch",
     "stem": "Stem",

@@ -10,8 +10,12 @@ from typing import Any
 from rtseg_jax.architecture.builder import Builder
 from rtseg_jax.architecture.graph import Block, Group, Mixed, Tensor
 from rtseg_jax.architecture.network_spec import Published
+from rtseg_jax.architecture.operators import ActivationName
 from rtseg_jax.errors import UserError
 from rtseg_jax.zoo.bisenetv2 import STAGE_STRIDES, DualBranch
+
+MLP_ACTIVATIONS: tuple[ActivationName, ...] = ("gelu", "hard_swish", "relu")
+"""ViT's, and others that some runtimes compute faster; docs/latency.md has what they cost on a CPU."""
 
 
 def lir_block(b: Builder, x: Tensor, expansion: int) -> Block:
@@ -39,7 +43,17 @@ def downsample_block(b: Builder, x: Tensor, out: Group, expansion: int) -> Block
     return b.build()
 
 
-def mhsa_block(b: Builder, x: Tensor, *, patch: int, tokens: int, heads: int, head_width: int, hidden: int) -> Block:
+def mhsa_block(
+    b: Builder,
+    x: Tensor,
+    *,
+    patch: int,
+    tokens: int,
+    heads: int,
+    head_width: int,
+    hidden: int,
+    activation: ActivationName = "gelu",
+) -> Block:
     """Pre-norm transformer layer on P×P patches (figure 2b), with standard residuals around attention and MLP.
 
     Tokens stay a feature map, one pixel each, so that every linear layer is a 1×1 convolution.
@@ -54,7 +68,7 @@ def mhsa_block(b: Builder, x: Tensor, *, patch: int, tokens: int, heads: int, he
     y = b.attention("attention", query, key, value)
     t = b.sum("sum_1", t, b.conv("project", y, stream, **token))
     y = b.layer_norm("norm_2", t)
-    y = b.conv("mlp_1", y, b.group("hidden", hidden), activation="gelu", **token)
+    y = b.conv("mlp_1", y, b.group("hidden", hidden), activation=activation, **token)
     t = b.sum("sum_2", t, b.conv("mlp_2", y, stream, **token))
     y = b.transpose("depatch", t, stage, kernel=patch, stride=patch, like=x)
     b.sum("sum", x, y)
@@ -78,8 +92,11 @@ class RTSeg(DualBranch, name="rtseg", published=PUBLISHED):
       candidates: operators that a mixed block chooses from, besides none at all; rows of `CANDIDATES`.
       patch_sizes: P of the attention paths at 1/8, 1/16, 1/32; a token is as wide as P²·C.
       mlp_ratio: width of a token's MLP over the token's.
+      mlp_activation: inside of that MLP, one of `MLP_ACTIVATIONS`.
       head_width: channels of one attention head; constant, so that 1/√d stays fixed when heads are removed.
     """
+
+    later = ("mlp_activation",)
 
     block: str = "mixed"
     width: float = 2.19
@@ -87,6 +104,7 @@ class RTSeg(DualBranch, name="rtseg", published=PUBLISHED):
     candidates: tuple[str, ...] = ("lir", "mhsa")
     patch_sizes: tuple[int, int, int] = (2, 1, 1)
     mlp_ratio: int = 4
+    mlp_activation: ActivationName = "gelu"
     head_width: int = 32
 
     def __post_init__(self) -> None:
@@ -97,6 +115,10 @@ class RTSeg(DualBranch, name="rtseg", published=PUBLISHED):
                 raise UserError(f"network.block, network.candidates: there is no {name!r}; there are mixed, {known}")
         if not self.candidates or len(set(self.candidates)) < len(self.candidates):
             raise UserError(f"network.candidates is {self.candidates}: name each operator once, and one at least")
+        if self.mlp_activation not in MLP_ACTIVATIONS:
+            raise UserError(
+                f"network.mlp_activation is {self.mlp_activation!r}: it must be one of {', '.join(MLP_ACTIVATIONS)}"
+            )
         if len(self.patch_sizes) != len(STAGE_STRIDES):
             raise UserError("network.patch_sizes needs three numbers: for 1/8, 1/16 and 1/32")
 
@@ -127,6 +149,7 @@ def _mhsa(spec: RTSeg, name: str, x: Tensor, stage: int) -> Block:
         heads=max(1, round(tokens / spec.head_width)),
         head_width=spec.head_width,
         hidden=tokens * spec.mlp_ratio,
+        activation=spec.mlp_activation,
     )
 
 

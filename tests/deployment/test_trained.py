@@ -1,11 +1,19 @@
 import json
+import sys
+from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from segmenting import ARCH, random_variables, write_workdir
 
 from rtseg_jax.config import base_config, run_spec
 from rtseg_jax.data.class_file import to_json
-from rtseg_jax.deployment.trained import read_spec
+from rtseg_jax.deployment.trained import load_trained, read_spec
 from rtseg_jax.errors import UserError
+from rtseg_jax.training.checkpoints import save_tree
 from rtseg_jax.training.workdir import Workdir
 
 
@@ -23,6 +31,25 @@ def test_fields_that_came_later_have_the_recipes_values(tmp_path):
     del recorded["budget"], recorded["train"]["power"]
     (tmp_path / "config.json").write_text(json.dumps(recorded))
     assert read_spec(Workdir(tmp_path)) == run_spec(config)
+
+
+def test_every_network_of_a_run_can_be_read_and_those_of_the_run_it_began_from(tmp_path):
+    first = write_workdir(tmp_path / "first", random_variables())
+    scaled = jax.tree.map(lambda x: 2 * x, random_variables())
+    save_tree(first.checkpoints("uniform_variables"), scaled)
+    ARCH.save(first.uniform)
+    with pytest.raises(UserError, match=r"--network=uniform: .* has none, its phase 'uniform' is not finished"):
+        load_trained(first, "uniform")
+    first.finish("uniform", {})
+    config = base_config()
+    config.data.name, config.data.data_dir, config.init_from = "synthetic_streets", "/nowhere", str(first.root)
+    second = Workdir(tmp_path / "second")
+    second.claim(config, to_json(run_spec(config).info))
+    for place in (first, second):
+        found = load_trained(place, "uniform")
+        assert (found.arch, found.spec) == (ARCH, read_spec(place))
+        jax.tree.map(np.testing.assert_array_equal, found.variables, scaled)
+    jax.tree.map(np.testing.assert_array_equal, load_trained(first).variables, random_variables())
 
 
 @pytest.mark.parametrize(

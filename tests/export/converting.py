@@ -3,6 +3,7 @@
 Usage: python converting.py FOLDER, which gets a file of findings.
 """
 
+import collections
 import dataclasses
 import json
 import sys
@@ -11,14 +12,16 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 from helpers import operator_cases
 from helpers.filling import block_variables
 
 from benchmarks.converters import compare
 from rtseg_jax.architecture import ArchSpec, declare, declare_spec
-from rtseg_jax.export import operators, parity, tflite
+from rtseg_jax.export import integer, operators, parity, tflite
 from rtseg_jax.export.heads import network_function
-from rtseg_jax.export.spec import LITERT, ExportSpec
+from rtseg_jax.export.interpreter import load_interpreter
+from rtseg_jax.export.spec import FLOAT_ATTENTION, INTEGERS, LITERT, ExportSpec
 from rtseg_jax.latency.sampling import living
 from rtseg_jax.models.network import BlockModule
 from rtseg_jax.zoo import BiSeNetV2, RTSeg
@@ -106,6 +109,78 @@ def check_operators() -> dict:
     return {"differences": differences, "both": both, **dataclasses.asdict(operators.inspect(model))}
 
 
+def check_numbers() -> dict:
+    """A block and a network in the numbers of sweeps and of exports."""
+    # Of kernels with fewer than 1024 numbers `dynamic` keeps the floats.
+    wide = declare(RTSeg(num_classes=3, width=1.0, block="lir", segment_blocks=(1, 0, 0)))
+    block = next(block for block in wide.plain_blocks if block.kind == "lir")
+    network, size = declare_spec(searched()), SIZES[1]
+    files = {q: tflite.convert_block(block, size, quantize=q) for q in ("none", "fp16", "dynamic")}
+    files["int8"] = integer.convert_random_block(block, size)
+    # Calibrated on the same input, once with integers at its borders and once with numbers that it converts itself.
+    (shape,) = tflite.block_input_shapes(block, size)
+    noise = np.random.default_rng(0).standard_normal(shape, np.float32)
+    around = integer.convert_integers(tflite.block_function(block, size), [shape], [[noise]])
+    attention = {q: integer.convert_random_block(blocks()["mhsa"], size, q) for q in INTEGERS}
+    spec = ExportSpec(size, quantize=FLOAT_ATTENTION)
+    variables = tflite.random_variables(network, size)
+    of_sweeps = integer.convert_random_network(network, variables, spec, (MEAN, STD))
+    picture = np.random.default_rng(0).integers(0, 256, (1, *size, 3)).astype(np.uint8)
+    pictures = np.repeat(picture, integer.FEWEST_PICTURES, 0)
+    shipped = integer.Calibrated(network, variables, spec, (MEAN, STD), pictures).convert()
+    return {
+        "weights": {name: weight_types(model) for name, model in files.items()},
+        "borders": {name: border_types(model) for name, model in files.items()},
+        "operators": {name: operators.inspect(model).operators for name, model in files.items()},
+        "apart": steps_apart(files["int8"], around, noise),
+        "attention": {q: output_types(model, ("BATCH_MATMUL", "SOFTMAX", "CONV_2D")) for q, model in attention.items()},
+        "network_alike": of_sweeps == shipped,
+    }
+
+
+def weight_types(model: bytes) -> dict:
+    """How many constants of four axes, the kernels of convolutions, there are of each type."""
+    file = schema.ModelT.InitFromPackedBuf(model, 0)
+    names = {number: name for name, number in vars(schema.TensorType).items()}
+    tensors = file.subgraphs[0].tensors
+    held = [tensor for tensor in tensors if file.buffers[tensor.buffer].data is not None and len(tensor.shape) == 4]
+    return dict(collections.Counter(names[tensor.type] for tensor in held))
+
+
+def output_types(model: bytes, wanted: tuple[str, ...]) -> dict:
+    """Types of the outputs of these operators."""
+    file = schema.ModelT.InitFromPackedBuf(model, 0)
+    operator_names, type_names = (
+        {number: name for name, number in vars(part).items()} for part in (schema.BuiltinOperator, schema.TensorType)
+    )
+    graph, codes = file.subgraphs[0], operators.operator_codes(file)
+    found: dict = {name: set() for name in wanted}
+    for op in graph.operators:
+        if (name := operator_names[codes[op.opcodeIndex]]) in found:
+            found[name].add(type_names[graph.tensors[op.outputs[0]].type])
+    return {name: sorted(types) for name, types in found.items()}
+
+
+def border_types(model: bytes) -> list:
+    """Types of the input and the output of a file that has one of each."""
+    interpreter = load_interpreter(model)
+    found = (*interpreter.get_input_details(), *interpreter.get_output_details())
+    return [np.dtype(detail["dtype"]).name for detail in found]
+
+
+def steps_apart(integers: bytes, around: bytes, value: np.ndarray) -> float:
+    """How far the output of a file of integers, as numbers, is from that of the same file with numbers around it."""
+    interpreter = load_interpreter(integers)
+    (given,), (made,) = interpreter.get_input_details(), interpreter.get_output_details()
+    scale, zero = given["quantization"]
+    steps = np.clip(np.round(value / scale) + zero, -128, 127).astype(np.int8)
+    interpreter.set_tensor(given["index"], steps)
+    interpreter.invoke()
+    scale, zero = made["quantization"]
+    found = scale * (interpreter.get_tensor(made["index"]).astype(np.float32) - zero)
+    return float(np.abs(found - parity.run_tflite(around, value)).max() / scale)
+
+
 def searched() -> ArchSpec:
     """A small decided network of odd widths and all paths."""
     supernet = declare(TINY)
@@ -116,7 +191,7 @@ def searched() -> ArchSpec:
 
 def main(folder: Path) -> None:
     """All cases."""
-    found: dict = {"blocks": {}, "networks": {}, "operators": check_operators()}
+    found: dict = {"blocks": {}, "networks": {}, "operators": check_operators(), "numbers": check_numbers()}
     for kind, block in blocks().items():
         found["blocks"][f"{kind}-33x65"] = check_block(block, SIZES[1])
     found["blocks"]["mhsa_patch2-32x64"] = check_block(blocks()["mhsa_patch2"], SIZES[0])

@@ -91,6 +91,35 @@ def test_both_converters_write_the_same(found: dict, case: str):
         ("gather_expansion-33x65", {"CONV_2D": 2, "DEPTHWISE_CONV_2D": 1, "ADD": 1}),
     ],
 )
+def test_blocks_of_sweeps_hold_the_numbers_that_they_are_asked_for(found: dict):
+    numbers = found["numbers"]  # of an LIR block: four kernels
+    assert numbers["weights"] == {
+        "none": {"FLOAT32": 4},
+        "fp16": {"FLOAT16": 4},
+        "dynamic": {"INT8": 4},
+        "int8": {"INT8": 4},
+    }
+    floats = {name: ["float32", "float32"] for name in ("none", "fp16", "dynamic")}
+    assert numbers["borders"] == {**floats, "int8": ["int8", "int8"]}
+
+
+def test_blocks_of_integers_pay_for_no_conversion_at_their_borders(found: dict):
+    operators = found["numbers"]["operators"]
+    assert operators["int8"] == operators["none"]  # no QUANTIZE, no DEQUANTIZE
+    assert found["numbers"]["apart"] == 0.0
+
+
+def test_products_of_attention_stay_in_floats_by_choice(found: dict):
+    assert found["numbers"]["attention"] == {
+        "int8": {"BATCH_MATMUL": ["INT8"], "SOFTMAX": ["INT8"], "CONV_2D": ["INT8"]},
+        "int8_float_attention": {"BATCH_MATMUL": ["FLOAT32"], "SOFTMAX": ["FLOAT32"], "CONV_2D": ["INT8"]},
+    }
+
+
+def test_networks_of_integer_sweeps_are_those_that_are_exported(found: dict):
+    assert found["numbers"]["network_alike"]
+
+
 def test_batch_norm_and_activations_fold_away(found: dict, case: str, expected: dict):
     assert found["blocks"][case]["operators"] == expected
 

@@ -38,12 +38,12 @@ def new_ms(blocks: tuple[Block, ...]) -> float:
 
 def plain(model: LatencyModel) -> LatencyModel:
     """Without what lies between blocks."""
-    return dataclasses.replace(model, arrays={**model.arrays, "network": jnp.asarray([1.0, 0.0, 0.0])})
+    return dataclasses.replace(model, arrays={**model.arrays, "network": jnp.asarray([1.0, 0.0, 0.0, 0.0])})
 
 
 def operators(block: Block) -> float:
     """As `latency.features.operators` counts them, read off the model: the third column of a network of one block."""
-    counting = dataclasses.replace(base(), arrays={**base().arrays, "network": jnp.asarray([0.0, 0.0, 1.0])})
+    counting = dataclasses.replace(base(), arrays={**base().arrays, "network": jnp.asarray([0.0, 0.0, 1.0, 0.0])})
     return float(network_latency(_alone(block), SIZE, counting)({}, {}))
 
 
@@ -62,8 +62,9 @@ def test_gains_and_overhead_of_a_new_device_are_found():
     model = adapt(base(), few(), NEW).model
     found = dict(zip(model.kinds, np.asarray(model.arrays["gains"]), strict=True))
     assert found == pytest.approx({kind: GAINS.get(kind, 0.9) for kind in model.kinds}, rel=0.02)
-    own, traffic, per_operator = np.asarray(model.arrays["network"])
+    own, traffic, per_operator, borders = np.asarray(model.arrays["network"])
     assert (own, per_operator) == (1.0, pytest.approx(OVERHEAD, rel=0.05))
+    assert borders == pytest.approx(0.0, abs=0.02)
     assert traffic == pytest.approx(0.0, abs=1e-8)
     for arch in sample_unseen_networks(SPEC, 8, seed=5):
         network: Network = declare_spec(arch)

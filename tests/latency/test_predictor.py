@@ -228,6 +228,9 @@ def test_incomplete_cards_are_refused(tmp_path: Path, field: str):
 def test_the_folder_of_a_sweep_names_its_predictor_and_an_incomplete_card_in_it_is_refused(tmp_path: Path):
     fitted().save(tmp_path / "predictor.json")
     assert LatencyModel.load(tmp_path).card == fitted().card
+    before = dataclasses.replace(fitted(), arrays={**fitted().arrays, "network": fitted().arrays["network"][:3]})
+    before.save(tmp_path / "predictor.json")  # of a version in which borders had no price
+    assert LatencyModel.load(tmp_path).arrays["network"].tolist() == [*before.arrays["network"].tolist(), 0.0]
     dataclasses.replace(fitted(), card={**fitted().card, "date": None}).save(tmp_path / "predictor.json")
     with pytest.raises(UserError, match=r"predictor\.json: the card of the measurements has no date"):
         LatencyModel.load(tmp_path)

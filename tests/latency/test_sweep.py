@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 from synthetic import CARD, SPEC, block_ms, network_ms
 
+from rtseg_jax import measure_latency
 from rtseg_jax.architecture import MIXED, ArchSpec, Block, declare, declare_spec
+from rtseg_jax.config import base_config, run_spec
 from rtseg_jax.errors import UserError
-from rtseg_jax.latency import LatencyModel, LatencySpec, arch_latency, devices, sampling, sweep
+from rtseg_jax.export.spec import PRECISIONS
+from rtseg_jax.latency import LatencyModel, LatencySpec, arch_latency, child, devices, sampling, sweep
 from rtseg_jax.latency.backend import Timing, merge, timing_of
 from rtseg_jax.latency.child import measure_networks_in_child, run_sweep_in_child
 from rtseg_jax.latency.devices import make_backend
@@ -83,6 +86,39 @@ def test_impossible_settings_are_refused(fields: dict):
         LatencySpec(**fields)
 
 
+def test_numbers_that_no_file_of_the_device_can_have_are_refused():
+    with pytest.raises(
+        UserError, match=r"latency\.precision is 'int4': it must be one of float32, fp16, dynamic, int8, "
+    ):
+        LatencySpec(precision="int4")
+    with pytest.raises(UserError, match="the converter litert writes float32 only"):
+        LatencySpec(precision="int8", converter="litert")
+    for device in ("jax", "analytic"):
+        with pytest.raises(UserError, match=f"--precision is 'int8', but the device '{device}' times no files"):
+            devices.check_precision(device, "int8", "--precision")
+        devices.check_precision(device, "float32")
+    config = base_config()
+    config.data.name, config.latency.device, config.latency.precision = "synthetic_streets", "adreno660", "dynamic"
+    with pytest.raises(UserError, match=r"config\.latency\.precision is 'dynamic'"):
+        run_spec(config)
+    config.latency.device = "host_cpu"
+    assert run_spec(config).latency.precision == "dynamic"
+
+
+def test_cards_tell_the_numbers_of_the_files():
+    cards = {p: sweep.card_of(sweep.backend_of(spec), spec) for p in PRECISIONS if (spec := LatencySpec(precision=p))}
+    assert {name: card["precision"] for name, card in cards.items()} == {
+        "float32": "float32",
+        "fp16": "fp16 files; floats: float32",
+        "dynamic": "dynamic files; floats: float32",
+        "int8": "int8 files; floats: float32",
+        "int8_float_attention": "int8_float_attention files; floats: float32",
+    }
+    assert [card["files"] for card in cards.values()] == list(PRECISIONS)
+    models = [LatencyModel({}, (), card, {}) for card in (*cards.values(), CARD)]  # the last is one of before
+    assert [model.precision for model in models] == [*PRECISIONS, "float32"]
+
+
 def test_target_is_milliseconds_or_a_fraction():
     assert LatencySpec(target_fraction=0.25).target(8.0) == 2.0
     assert LatencySpec(target_ms=3.0).target(8.0) == 3.0
@@ -145,6 +181,24 @@ def test_a_predictor_of_another_image_size_is_not_adapted(formula: type[Formula]
     with pytest.raises(UserError, match=r"is of \[32, 64\]"):
         sweep.sweep(SPEC, FAST, tmp_path / "new", silent, base)
     assert formula.measured == 0
+    of_floats = dataclasses.replace(base, card={**CARD, "image_size": list(FAST.image_size)})
+    with pytest.raises(UserError, match="is of float32 files; measure at --precision of the same"):
+        sweep.sweep(SPEC, dataclasses.replace(FAST, precision="int8"), tmp_path / "new", silent, of_floats)
+    assert formula.measured == 0
+
+
+def test_files_are_timed_as_they_are_among_architectures(formula: type[Formula], monkeypatch, tmp_path: Path):
+    arch = sample_networks(SPEC, 1, seed=0)[0]
+    (tmp_path / "model").write_bytes(b"2.5")  # of the formula: its milliseconds
+    requests = []
+    monkeypatch.setattr(child, "_run", lambda request, out, title: requests.append((request, out)))
+    monkeypatch.setattr(Path, "read_text", lambda path: "[[1.0, 3, 0.0]]")
+    child.measure_networks_in_child([arch, tmp_path / "model"], FAST.image_size, FAST)
+    ((request, _),) = requests
+    networks = [measure_latency._named(network) for network in request["networks"]]
+    assert networks == [arch, b"2.5"]
+    timings = sweep.measure_networks(networks, FAST, silent)
+    assert [timing.ms for timing in timings] == [network_ms(declare_spec(arch)), 2.5]
 
 
 def test_sampled_networks_can_be_declared_and_begin_with_the_supernet():

@@ -74,7 +74,7 @@ CARD = {
 }
 
 
-def convert(workdir, output, converter):
+def convert(workdir, output, converter, **settings):
     """An export that is empty."""
     note("export")
     files.write_bytes(output, b"TFL3")

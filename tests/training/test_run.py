@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -16,7 +17,7 @@ from rtseg_jax import main
 from rtseg_jax.architecture import ArchSpec, declare_spec
 from rtseg_jax.errors import UserError
 from rtseg_jax.export.metadata import read_metadata
-from rtseg_jax.latency import Timing
+from rtseg_jax.latency import LatencySpec, Timing
 from rtseg_jax.models import SegmentationNetwork
 from rtseg_jax.show import show
 from rtseg_jax.training import loop, outcome, phases, run
@@ -252,6 +253,53 @@ def test_a_predictor_of_another_supernet_is_refused(tmp_path, predictor_path):
         UserError, match=r"was measured on a supernet with width 0\.25, this one has 0\.3; measure again"
     ):
         train_and_evaluate(config, tmp_path)
+
+
+def test_a_predictor_of_files_in_other_numbers_is_refused(tmp_path, predictor_path):
+    config = shrink(load_config("quickstart"), predictor_path)
+    config.latency.precision = "int8"
+    with pytest.raises(
+        UserError, match=r"latency\.precision=int8 was given 8 training pictures to calibrate on; it needs"
+    ):
+        train_and_evaluate(config, tmp_path)
+    config.data.num_train = 16
+    with pytest.raises(UserError, match=r"was measured on float32 files, config\.latency\.precision is int8; measure "):
+        train_and_evaluate(config, tmp_path)
+
+
+def test_where_other_numbers_ship_the_files_are_scored_and_timed(tmp_path, monkeypatch):
+    place, spec = Workdir(tmp_path), LatencySpec(precision="int8", image_size=(32, 64))
+    one = SimpleNamespace(spec=SimpleNamespace(latency=spec), workdir=place)
+    monkeypatch.setattr(outcome, "convert_in_child", lambda *given, **settings: {"given": [*map(str, given), settings]})
+    cards = outcome._cards(one, ["searched", "uniform"])
+    assert cards == {
+        name: {"given": [str(tmp_path), f"{tmp_path}/exported/{name}.tflite", "jax2tf", settings]}
+        for name in ("searched", "uniform")
+        if (settings := {"precision": "int8", "network": name})
+    }
+    monkeypatch.setattr(
+        outcome,
+        "measure_networks_in_child",
+        lambda networks, *_: [Timing(float(len(str(network))), 1, 0.0) for network in networks],
+    )
+    networks = {"supernet": "arch", "searched": place.exported("searched")}
+    timings = outcome._measure(one, networks)
+    assert {name: timing.ms for name, timing in timings.items()} == {
+        "supernet": 4.0,
+        "searched": len(f"{tmp_path}/exported/searched.tflite"),
+    }
+    one.spec.latency = LatencySpec()
+    assert outcome._cards(one, ["searched"]) == {}  # the network itself is scored
+
+
+def test_what_a_search_left_is_scored_in_float_where_other_numbers_ship(monkeypatch):
+    found = SimpleNamespace(results=lambda: {"phases": {"search": {"sliced_miou": 0.25}}})
+    one = SimpleNamespace(has=lambda phase: True, source=lambda phase: found)
+    row = {"name": "searched", "miou": 0.5, "latency_ms": 1.0}
+    assert outcome._with_slicing_rows(one, [row]) == [{**row, "name": "searched, sliced", "miou": 0.25}, row]
+    row["float32_miou"] = 0.625
+    sliced = {**row, "name": "searched, sliced", "miou": None, "float32_miou": 0.25}
+    assert outcome._with_slicing_rows(one, [row]) == [sliced, row]
 
 
 def test_unreachable_target_names_the_range(tmp_path, predictor_path):

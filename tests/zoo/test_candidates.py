@@ -1,14 +1,16 @@
 """A new candidate of the search is one function and one row: everything else follows."""
 
+import dataclasses
 import math
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rtseg_jax.architecture import MIXED, SKIP, ArchSpec, counts, declare, declare_spec, live_groups
+from rtseg_jax.architecture import MIXED, SKIP, ArchSpec, NetworkSpec, counts, declare, declare_spec, live_groups
 from rtseg_jax.describe import allowed_widths, search_space_log10
 from rtseg_jax.errors import UserError
+from rtseg_jax.latency import check_network
 from rtseg_jax.models import SegmentationNetwork, initial_variables
 from rtseg_jax.search import arch_params
 from rtseg_jax.search.arch_params import ArchParams
@@ -90,3 +92,28 @@ def test_importance_follows_the_norms():
     found = arch_params.importance(network, params)["stage8"]
     # The fourth is that of the next stage's depthwise shortcut, as fresh as it is drawn.
     np.testing.assert_allclose(found, (2 * np.arange(8.0) + 3.0 + 1.0) / 4)
+
+
+@pytest.mark.parametrize("activation", ["gelu", "hard_swish", "relu"])
+def test_the_activation_of_the_token_mlp_is_a_setting(activation: str):
+    networks = [declare(RTSeg(5, width=0.25, mlp_activation=name)) for name in (activation, "gelu")]
+    found, usual = ([op for block in n.plain_blocks for op in block.ops if op.name == "mlp_1"] for n in networks)
+    assert len(found) == 7
+    assert found == [dataclasses.replace(op, activation=activation) for op in usual]
+
+
+def test_an_activation_that_integers_do_not_know_is_refused():
+    with pytest.raises(UserError, match=r"mlp_activation is 'silu': it must be one of gelu, hard_swish, relu"):
+        RTSeg(5, mlp_activation="silu")
+
+
+def test_a_predictor_of_before_the_setting_is_of_its_usual_value():
+    spec = RTSeg(5, width=0.25)
+    measured = spec.to_json()
+    assert "mlp_activation" not in measured["fields"]  # digests of before stay
+    check_network({"network": measured}, spec, "p.json")
+    with pytest.raises(UserError, match=r"measured on a supernet with mlp_activation gelu, this one has relu"):
+        check_network({"network": measured}, (other := dataclasses.replace(spec, mlp_activation="relu")), "p.json")
+    with pytest.raises(UserError, match=r"measured on a supernet with mlp_activation relu, this one has gelu"):
+        check_network({"network": other.to_json()}, spec, "p.json")
+    assert NetworkSpec.from_json(other.to_json()) == other

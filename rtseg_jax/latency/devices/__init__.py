@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rtseg_jax.errors import UserError
-from rtseg_jax.export.spec import JAX2TF
+from rtseg_jax.export.spec import FLOAT32, JAX2TF
 from rtseg_jax.latency.backend import MODELLED, Backend, FileBackend, unit_of
 from rtseg_jax.latency.devices.analytic import DEVICE_FILES, Analytic, Device
 from rtseg_jax.latency.devices.android import ANDROID_DEVICES, Android, AndroidSettings
@@ -68,12 +68,25 @@ def check_device(device: str, setting: str = "config.latency.device") -> None:
         raise UserError(f"{setting} is {device!r}, which is unknown; {meant} there are {', '.join(known)}")
 
 
-def make_backend(device: str, threads: int, runs: int, converter: str = JAX2TF) -> Backend:
-    """The backend of a device; raises `UserError` for an unknown one. `converter` writes the files that it may take."""
+def check_precision(device: str, precision: str, setting: str = "config.latency.precision") -> None:
+    """Raises `UserError` where a device cannot tell what files in these numbers take."""
+    if precision != FLOAT32 and device not in BACKENDS:
+        raise UserError(
+            f"{setting} is {precision!r}, but the device {device!r} times no files; take {FLOAT32}, or one of "
+            f"{', '.join(BACKENDS)}"
+        )
+
+
+def make_backend(device: str, threads: int, runs: int, converter: str = JAX2TF, precision: str = FLOAT32) -> Backend:
+    """The backend of a device; raises `UserError` for an unknown one.
+
+    `converter` writes the files that it may take, in the numbers of `precision`.
+    """
     check_device(device)
+    check_precision(device, precision)
     backend = (BACKENDS | SWEEP_BACKENDS)[device](threads, runs)
     if isinstance(backend, FileBackend):
-        backend.converter = converter
+        backend.converter, backend.precision = converter, precision
     return backend
 
 

@@ -252,7 +252,7 @@ class Android(FileBackend):
             "serial": self.phone.serial,
             "backend": self.name,
             "runtime": f"benchmark_model {digest(self._program.read_bytes())}, {delegate}",
-            "precision": self.settings.precision,
+            "precision": self.numbers(self.settings.precision),
             "threads": self.threads,
             "warmup": WARMUP,
             "runs": self.runs,

@@ -49,7 +49,7 @@ class HostCpu(FileBackend):
             "device": processor_name(),
             "backend": self.name,
             "runtime": f"LiteRT {importlib.metadata.version('ai-edge-litert')}, XNNPACK",
-            "precision": "float32",
+            "precision": self.numbers("float32"),
             "threads": self.threads,
             "warmup": self.warmup,
             "runs": self.runs,

@@ -47,7 +47,7 @@ class HostGpu(FileBackend):
             "device": _adapter(),
             "backend": self.name,
             "runtime": f"LiteRT {importlib.metadata.version('ai-edge-litert')}, WebGPU",
-            "precision": "float16 where the adapter has it, else float32",
+            "precision": self.numbers("float16 where the adapter has it, else float32"),
             "threads": 1,
             "warmup": self.warmup,
             "runs": self.runs,
