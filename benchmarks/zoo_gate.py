@@ -13,6 +13,7 @@ driver that it takes down, is a finding, no failure.
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -25,10 +26,12 @@ import numpy as np
 from rich.progress import track
 
 from rtseg_jax.architecture import Network, NetworkSpec, declare, network_class, network_classes
+from rtseg_jax.export.spec import CONVERTERS, JAX2TF
 from rtseg_jax.files import write_json, write_text
 from rtseg_jax.training.workdir import Workdir
 
 LARGEST_DIFFERENCE = 1e-4  # of a logit, over the largest
+LARGEST_KERNEL_MIB = 64  # in float32; with larger ones the accelerator gives zeros on a driver in software
 SIZE = (64, 128)
 CLASSES = 19
 STEPS = 3
@@ -56,8 +59,8 @@ TRAINING = {
 Finding = dict[str, Any]
 
 
-def check_file(spec: NetworkSpec) -> Finding:
-    """A file of a network, on the CPU and on the GPU accelerator."""
+def check_file(spec: NetworkSpec, converter: str = JAX2TF) -> Finding:
+    """A file of a network, by one of `CONVERTERS`, on the CPU and on the GPU accelerator."""
     import jax
 
     from rtseg_jax.export import gpu, operators, parity, tflite
@@ -70,12 +73,12 @@ def check_file(spec: NetworkSpec) -> Finding:
         expected = np.asarray(jax.jit(network_function(network, variables, lowering="native"))(pictures))
         if np.isfinite(expected).all():
             break
-    model = tflite.convert_network(network, variables, ExportSpec(SIZE))
+    model = tflite.convert_network(network, variables, ExportSpec(SIZE, converter=converter))
 
     def difference(found: np.ndarray) -> float:
         return float(np.abs(found - expected).max() / np.abs(expected).max())
 
-    finding: Finding = {"operators": operators.inspect(model).operators}
+    finding: Finding = {"converter": converter, "operators": operators.inspect(model).operators}
     finding["difference"] = difference(parity.run_tflite(model, pictures))
     if finding["difference"] > LARGEST_DIFFERENCE:
         finding["rounding"] = difference(in_float64(network, variables, pictures))
@@ -86,6 +89,11 @@ def check_file(spec: NetworkSpec) -> Finding:
     verdict = run.verdict
     finding |= {"adapter": verdict.adapter, "accepted": verdict.accepted, "partitions": verdict.partitions}
     finding |= {"refused": list(verdict.refused), "error": verdict.error}
+    if run.outputs and not run.outputs[0].any():
+        kernels = (
+            weight for block in network.plain_blocks for weight in block.weights.values() if weight.role == "kernel"
+        )
+        return {**finding, "zeros_with_kernel_mib": max(4 * math.prod(kernel.shape) for kernel in kernels) / 2**20}
     return {**finding, "gpu_difference": difference(run.outputs[0]) if run.outputs else None}
 
 
@@ -111,8 +119,9 @@ def with_gain(variables: Finding, gain: float) -> Finding:
     )
 
 
-def check_training(spec: NetworkSpec) -> Finding:
-    """A few steps through the command that users run."""
+def check_training(spec: NetworkSpec, converter: str = JAX2TF) -> Finding:
+    """A few steps through the command that users run; nothing is converted."""
+    del converter
     with tempfile.TemporaryDirectory() as folder:
         fields = [f"--config.{name}={value}" for name, value in {"model": spec.name, **TRAINING}.items()]
         command = [sys.executable, "-m", "rtseg_jax.main", "--config=configs/quickstart.py", f"--workdir={folder}"]
@@ -126,12 +135,14 @@ def check_training(spec: NetworkSpec) -> Finding:
         return {"losses": losses, "miou": workdir.results()["phases"]["train"]["miou"]}
 
 
-CHECKS: dict[str, Callable[[NetworkSpec], Finding]] = {"file": check_file, "training": check_training}
+CHECKS: dict[str, Callable[[NetworkSpec, str], Finding]] = {"file": check_file, "training": check_training}
 
 
 def failures(finding: Finding) -> list[str]:
     """What is wrong with a network, by one of its findings."""
     found = [finding["failed"]] if "failed" in finding else []
+    if finding.get("zeros_with_kernel_mib", LARGEST_KERNEL_MIB) < LARGEST_KERNEL_MIB:
+        found.append("zeros on the GPU")
     most = max(LARGEST_DIFFERENCE, 2 * finding.get("rounding", 0.0))
     found += [f"{name}: {value:.1e}" for name, value in differences(finding).items() if not value <= most]
     losses = finding.get("losses")
@@ -145,12 +156,13 @@ def differences(finding: Finding) -> dict[str, float]:
     return {name: finding[name] for name in ("difference", "gpu_difference") if finding.get(name) is not None}
 
 
-def run_missing(names: Sequence[str], checks: Sequence[str], out: Path) -> None:
+def run_missing(names: Sequence[str], checks: Sequence[str], out: Path, converter: str = JAX2TF) -> None:
     """Every check of which there is no finding, in a process of its own; a failed process is a finding."""
     missing = [(check, name) for check in checks for name in names if not finding_path(out, check, name).exists()]
     for check, name in track(missing, "gating"):
-        command = [sys.executable, "-m", "benchmarks.zoo_gate", f"--out={out}", f"--one={name}", f"--checks={check}"]
-        environment = {**os.environ, "JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "2"}
+        command = [sys.executable, "-m", "benchmarks.zoo_gate", f"--out={out}", f"--converter={converter}"]
+        command += [f"--one={name}", f"--checks={check}"]
+        environment = {**os.environ, "JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "2", "XLA_FLAGS": QUICK_COMPILES}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             said = {"failed": f"status {done.returncode}: {(done.stdout + done.stderr)[-LAST_WORDS:]}"}
@@ -200,6 +212,8 @@ def gpu_text(finding: Finding | None) -> str:
     """The verdict, with what is refused."""
     if finding is None or "failed" in finding or "untested" in finding:
         return "not run"
+    if "zeros_with_kernel_mib" in finding:
+        return f"takes all, gives zeros: a kernel of {finding['zeros_with_kernel_mib']:.0f} MiB"
     if finding["accepted"]:
         return f"all, {finding['gpu_difference']:.0e}"
     kinds = sorted({line.split(":")[0] for line in finding["refused"]})
@@ -219,15 +233,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--networks", type=lambda text: text.split(","), default=[])
     parser.add_argument("--checks", type=lambda text: text.split(","), default=list(CHECKS))
+    parser.add_argument("--converter", choices=CONVERTERS, default=JAX2TF, help="who writes the files")
     parser.add_argument("--one", help="a single network, in this process")
     arguments = parser.parse_args()
     if arguments.one:
         for check in arguments.checks:
-            finding = CHECKS[check](network_class(arguments.one)(CLASSES))
+            finding = CHECKS[check](network_class(arguments.one)(CLASSES), arguments.converter)
             write_json(finding_path(arguments.out, check, arguments.one), finding)
         return
     names = networks(arguments.networks)
-    run_missing(names, arguments.checks, arguments.out)
+    run_missing(names, arguments.checks, arguments.out, arguments.converter)
     write_text(arguments.out / "gate.md", table(names, arguments.out))
     found = [(check, name, read(arguments.out, check, name)) for check in CHECKS for name in names]
     wrong = [f"{name}, {check}: {said}" for check, name, finding in found if finding for said in failures(finding)]

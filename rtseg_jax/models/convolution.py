@@ -12,6 +12,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Num
 
@@ -19,6 +20,7 @@ from rtseg_jax.architecture.extents import Padding, Pads, Size, dilated
 
 Lowering = Literal["native", "cpu", "export"]
 
+SLICE = 4  # channels that GPU delegates store together
 _NHWC = ("NHWC", "HWIO", "NHWC")
 
 
@@ -40,7 +42,33 @@ def conv2d(
     groups = x.shape[-1] // kernel.shape[2]
     if lowering == "cpu" and groups == 1 and kernel.shape[:2] == (1, 1) and not _borders(padding):
         return _pointwise(x[:, ::stride, ::stride], kernel)
+    if lowering == "export" and groups > 1 and (kernel.shape[2] % SLICE or kernel.shape[3] // groups % SLICE):
+        return _ungrouped(x, kernel, stride, padding, dilation, groups)
     return _native(x, kernel, stride, padding, groups, dilation)
+
+
+def _ungrouped(
+    x: Float[Array, "b h w c"],
+    kernel: Float[Array, "kh kw i o"],
+    stride: int,
+    padding: Padding,
+    dilation: int,
+    groups: int,
+) -> Float[Array, "b h2 w2 o"]:
+    """A grouped convolution without groups: phones store channels in slices of four, and end where a group is none.
+
+    Where every group makes one channel: a depthwise convolution, whose channels are then summed by group. Else zeros
+    fill the kernel up.
+    """
+    height, width, inputs, outputs = kernel.shape
+    # Constants are written out: the converter folds nothing but the simplest arithmetic.
+    own = np.kron(np.eye(groups), np.ones((inputs, outputs // groups))).astype(kernel.dtype)
+    if outputs == groups and height * width > 1:
+        each = kernel.transpose(0, 1, 3, 2).reshape(height, width, 1, groups * inputs)
+        y = _native(x, each, stride, padding, groups * inputs, dilation)
+        return _native(y, jnp.asarray(own)[None, None], 1, "VALID", 1, 1)
+    filled = jnp.concatenate([kernel] * groups, axis=2) * own[None, None]
+    return _native(x, filled, stride, padding, 1, dilation)
 
 
 def depthwise_conv2d(

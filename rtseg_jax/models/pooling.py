@@ -10,7 +10,16 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from rtseg_jax.architecture.extents import Padding, Pads, Size
-from rtseg_jax.models.convolution import Lowering, depthwise_conv2d, explicit_pads, gradient_pads, pad, spatial, taps
+from rtseg_jax.models.convolution import (
+    Lowering,
+    conv2d,
+    depthwise_conv2d,
+    explicit_pads,
+    gradient_pads,
+    pad,
+    spatial,
+    taps,
+)
 
 
 def max_pool(
@@ -78,20 +87,24 @@ def _counts(size: int, window: int, stride: int, pads: tuple[int, int]) -> np.nd
 def adaptive_average_pool(x: Float[Array, "b h w c"], bins: Size, *, lowering: Lowering) -> Float[Array, "b h2 w2 c"]:
     """Means over bins that share pixels where their number does not divide the picture's.
 
-    Where it does, they are windows; where it does not, an exported graph takes slices, one mean each, because phones
-    refuse anything else.
+    Where it does, they are windows; where it does not, sums along each axis. An exported graph has them as 1×1
+    convolutions of the map with that axis turned to the channels: phones refuse products of other ranks, and a slice
+    and a mean for each row and column made graphs of a thousand operators.
     """
     size = spatial(x)
     if all(n % b == 0 for n, b in zip(size, bins, strict=True)):
         window = (size[0] // bins[0], size[1] // bins[1])
         return average_pool(x, window=window, stride=window, padding="VALID", lowering=lowering)
-    if lowering == "export":
-        for axis, count in ((1, bins[0]), (2, bins[1])):
-            parts = [lax.slice_in_dim(x, *edges, axis=axis) for edges in _edges(x.shape[axis], count)]
-            x = jnp.concatenate([part.mean(axis, keepdims=True) for part in parts], axis)
-        return x
     rows, columns = (jnp.asarray(_shares(n, b), x.dtype) for n, b in zip(size, bins, strict=True))
+    if lowering == "export":
+        x = _over_channels(x.transpose(0, 3, 2, 1), rows)  # b c w h
+        x = _over_channels(x.transpose(0, 1, 3, 2), columns)  # b c h w
+        return x.transpose(0, 2, 3, 1)
     return jnp.einsum("Hh,Ww,bhwc->bHWc", rows, columns, x)
+
+
+def _over_channels(x: Float[Array, "b h w n"], shares: Float[Array, "m n"]) -> Float[Array, "b h w m"]:
+    return conv2d(x, shares.T[None, None], lowering="export")
 
 
 def _edges(size: int, bins: int) -> list[tuple[int, int]]:

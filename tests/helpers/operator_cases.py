@@ -70,6 +70,11 @@ CASES = {
         lambda b: b.conv("op", FIXED, fixed("out", 8), groups=4, kernel=1, norm=False),
         PIXELS * 3 * 8,
     ),
+    "conv_groups_of_one_output": (
+        operators.Conv,
+        lambda b: b.conv("op", FIXED, fixed("out", 4), groups=4, dilation=2, norm=False),
+        PIXELS * 9 * 3 * 4,
+    ),
     "conv_depthwise": (
         operators.Conv,
         lambda b: b.conv("op", X, kernel=(1, 3), dilation=2, padding="centred", activation="relu6"),

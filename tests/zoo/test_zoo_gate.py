@@ -37,6 +37,10 @@ def test_what_fails():
     # Twice what float32 itself is off by is rounding, more is not.
     assert zoo_gate.failures({**TAKEN, "difference": 1.9e-4, "rounding": 1e-4}) == []
     assert zoo_gate.failures({**TAKEN, "difference": 2.1e-4, "rounding": 1e-4}) == ["difference: 2.1e-04"]
+    # Zeros are explained by a kernel that is too large, and by nothing else.
+    zeros = {name: value for name, value in TAKEN.items() if name != "gpu_difference"}
+    assert zoo_gate.failures({**zeros, "zeros_with_kernel_mib": 72.0}) == []
+    assert zoo_gate.failures({**zeros, "zeros_with_kernel_mib": 9.0}) == ["zeros on the GPU"]
     assert zoo_gate.failures({"failed": "killed"}) == ["killed"]
     assert zoo_gate.failures({"losses": [2.0, 1.0, 1.5]}) == []
     assert zoo_gate.failures({"losses": [2.0, 1.0]}) == ["losses of 3 steps: [2.0, 1.0]"]
@@ -103,6 +107,7 @@ def test_training_takes_as_many_steps_as_are_expected(monkeypatch):
     ("finding", "text"),
     [
         ({**TAKEN, "untested": "no adapter"}, "not run"),
+        ({**TAKEN, "zeros_with_kernel_mib": 72.0}, "takes all, gives zeros: a kernel of 72 MiB"),
         (
             {**TAKEN, "accepted": False, "error": "the process ended: so", "gpu_difference": None},
             "refused, crashed: the process ended",
