@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rtseg_jax.errors import UserError
-from rtseg_jax.export.spec import FLOAT32, JAX2TF
+from rtseg_jax.export.spec import FLOAT32, INTEGERS, JAX2TF
 from rtseg_jax.latency.backend import MODELLED, Backend, FileBackend, unit_of
 from rtseg_jax.latency.devices.analytic import DEVICE_FILES, Analytic, Device
 from rtseg_jax.latency.devices.android import ANDROID_DEVICES, Android, AndroidSettings
@@ -80,6 +80,8 @@ def check_precision(device: str, precision: str, setting: str = "config.latency.
             f"{setting} is {precision!r}, but the device {device!r} times no files; take {FLOAT32}, or one of "
             f"{', '.join(BACKENDS)}"
         )
+    if precision in INTEGERS and device in BROWSER_DEVICES:
+        raise UserError(f"{setting} is {precision!r}: LiteRT.js, which runs files in a browser, takes no integers")
 
 
 def make_backend(device: str, threads: int, runs: int, converter: str = JAX2TF, precision: str = FLOAT32) -> Backend:

@@ -196,7 +196,7 @@ class Browser(FileBackend):
             "device": self._device_name(device),
             "backend": self.name,
             "runtime": f"LiteRT.js {VERSION}, {'XNNPACK' if self._on_cpu else 'WebGPU'}, {device['browser']}",
-            "precision": "float16" if self.accelerator == "webgpu_fp16" else "float32",
+            "precision": self.numbers("float16" if self.accelerator == "webgpu_fp16" else "float32"),
             "threads": self.threads if self._on_cpu else 1,
             "warmup": WARMUP,
             "runs": self.runs,
