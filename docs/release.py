@@ -61,7 +61,7 @@ def describe(name: str, workdir: Path) -> dict[str, Any]:
     return {
         "name": name,
         "network": row["name"],
-        "version": results["versions"]["rtseg_jax"],
+        "version": results["provenance"]["versions"]["rtseg_jax"],
         "asset": f"rtseg_jax-{__version__}-{name}.zip",
         "sha256": hashlib.sha256((workdir / "model.tflite").read_bytes()).hexdigest(),
         "architecture": arch.digest,

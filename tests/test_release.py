@@ -36,7 +36,7 @@ def workdir(tmp_path):
     results = {
         "phases": {"evaluate": {"table": rows}},
         "choice": {"best": "uniform"},
-        "versions": {"rtseg_jax": "0.1.0"},
+        "provenance": {"versions": {"rtseg_jax": "0.1.0"}},
     }
     for name, content in (
         ("config", {"data": {"name": "synthetic_streets"}}),
@@ -109,3 +109,12 @@ def test_a_dry_run_writes_nothing(workdir):
     assert "would write release/rtseg_jax-0.1.0-tiny.zip" in done.stdout
     assert before == (place.exists() and sorted(place.iterdir()))
     assert not (ROOT / "docs" / "models" / "tiny").exists()
+
+
+@pytest.mark.xdist_group("finished")
+def test_a_real_run_has_all_that_a_release_asks_for(finished):
+    workdir = finished[1]
+    entry = release.describe("streets", workdir)
+    results = json.loads((workdir / "results.json").read_text())
+    assert entry["network"] == results["choice"]["best"]
+    assert entry["architecture"] == ArchSpec.load(workdir / "architecture.json").digest
