@@ -135,6 +135,7 @@ def compiled_step(config: Path, mesh: Sequence[int], batch: int) -> dict[str, An
     from rtseg_jax.config import run_spec
     from rtseg_jax.models import SegmentationNetwork, variable_shapes
     from rtseg_jax.search.budget import Budget
+    from rtseg_jax.search.cost import Target
     from rtseg_jax.search.worth_params import initial_worth
     from rtseg_jax.training.loop import compile_step
     from rtseg_jax.training.optimizers import weight_optimizer
@@ -160,7 +161,7 @@ def compiled_step(config: Path, mesh: Sequence[int], batch: int) -> dict[str, An
     cost = Budget.parse("gmacs:1").of_network(network, size)  # it is only logged, and costs next to nothing
     optimizer = weight_optimizer(spec.train, "search")
     loss = dataclasses.replace(spec.loss, gamma=0.0, lam=0.0)
-    setup = StepSetup(model, optimizer, loss, 0, WorthSearch(cost, 1.0))
+    setup = StepSetup(model, optimizer, loss, 0, WorthSearch(cost, Target(1.0, "GMACs")))
 
     def fresh(variables: Any) -> TrainState:
         params = variables["params"]

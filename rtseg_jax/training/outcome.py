@@ -62,7 +62,6 @@ def evaluate(run: Run, costs: Costs | None) -> dict[str, Any]:
     results |= background(run, costs) | (target.to_json() if target else {"target_cost": None})
     info = run.dataset.info
     pictures = _pictures(run)
-
     by_first(write_examples, run.workdir.report, pictures, info.class_names, info.palette)
     report(run, {"evaluate": results})
     return results

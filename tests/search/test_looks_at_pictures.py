@@ -14,6 +14,7 @@ from rtseg_jax.data import DataSpec, build_dataset, training_batches
 from rtseg_jax.models import Architecture, SegmentationNetwork, initial_variables
 from rtseg_jax.models.normalization import normalize
 from rtseg_jax.search.arch_params import importance
+from rtseg_jax.search.cost import Target
 from rtseg_jax.search.rounds import Rounds, path_weights
 from rtseg_jax.search.worth_params import WorthParams, initial_worth
 from rtseg_jax.training.losses import LossSpec, cross_entropy
@@ -83,7 +84,7 @@ def trained():
     batches = [dict(batch) for batch in itertools.islice(stream, STEPS + HELD_OUT)]
     model = SegmentationNetwork(NETWORK)
     optimizer = optax.sgd(optax.cosine_decay_schedule(0.1, STEPS), 0.9)
-    setup = StepSetup(model, optimizer, LossSpec(beta=0.0, gamma=0.0), 0, WorthSearch(channels, 1.0))
+    setup = StepSetup(model, optimizer, LossSpec(beta=0.0, gamma=0.0), 0, WorthSearch(channels, Target(1.0)))
     arch = initial_worth(NETWORK, samples=40)._replace(paths=WEIGHTS)
     state = initial_state(setup, initial_variables(model, 0), make_placement(MeshSpec()), arch)
     step = jax.jit(make_step(setup), donate_argnums=0)
@@ -120,13 +121,13 @@ def test_order_of_channels_beats_chance_and_batch_norm(trained):
 
 
 def test_decision_with_the_task_differs_and_is_better(trained):
-    plan = dataclasses.replace(ROUNDS, target=0.6 * ROUNDS.start)
+    plan = dataclasses.replace(ROUNDS, target=Target(0.6 * ROUNDS.start))
     blind = trained.arch._replace(samples=jax.tree.map(np.zeros_like, trained.arch.samples))
     rankings, of_cost_alone = plan.rankings(trained.arch), plan.rankings(blind)
     seeing = plan.widths(trained.arch, rankings, PATHS, 1)
     not_seeing = plan.widths(blind, of_cost_alone, PATHS, 1)
     different = [name for name in FULL if seeing[name] != not_seeing[name]]
     assert len(different) > len(FULL) / 4
-    assert sum(seeing.values()) <= plan.target
+    assert sum(seeing.values()) <= plan.target.cost
     # The same channels in the same order: widths alone.
     assert trained.rise(trained.orders, seeing) < trained.rise(trained.orders, not_seeing)

@@ -65,6 +65,7 @@ RESULTS = {
     "config": {
         "data": {"name": "synthetic_streets", "eval_size": [64, 128]},
         "train": {"search_steps": 20},
+        "latency": {"precision": "float32"},
         "search": {"rule": "worth", "rounds": 2, "freeze_paths": 0.7},
     },
     "choice": {"best": "searched", "among": ["searched", "uniform"]},
