@@ -49,7 +49,7 @@ def channels(kept, paths):
     return sum(kept.values(), start=jnp.zeros(()))
 
 
-ROUNDS = Rounds(NETWORK, channels, 1.0, 1)
+ROUNDS = Rounds(NETWORK, channels, Target(1.0), 1)
 GROUPS = ROUNDS.groups(PATHS)
 FULL = {group.name: group.size for group in GROUPS}
 
