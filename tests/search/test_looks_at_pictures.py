@@ -120,8 +120,10 @@ def test_order_of_channels_beats_chance_and_batch_norm(trained):
     assert found < min(by_chance)
 
 
-def test_decision_with_the_task_differs_and_is_better(trained):
-    plan = dataclasses.replace(ROUNDS, target=Target(0.6 * ROUNDS.start))
+@pytest.mark.parametrize("share", [0.9, 0.8])
+def test_decision_with_the_task_differs_and_is_better(trained, share):
+    """As much as a round of a search removes and twice that: worth is an estimate near where it was measured."""
+    plan = dataclasses.replace(ROUNDS, target=Target(share * ROUNDS.start))
     blind = trained.arch._replace(samples=jax.tree.map(np.zeros_like, trained.arch.samples))
     rankings, of_cost_alone = plan.rankings(trained.arch), plan.rankings(blind)
     seeing = plan.widths(trained.arch, rankings, PATHS, 1)
@@ -130,4 +132,4 @@ def test_decision_with_the_task_differs_and_is_better(trained):
     assert len(different) > len(FULL) / 4
     assert sum(seeing.values()) <= plan.target.cost
     # The same channels in the same order: widths alone.
-    assert trained.rise(trained.orders, seeing) < trained.rise(trained.orders, not_seeing)
+    assert trained.rise(trained.orders, seeing) < trained.rise(trained.orders, not_seeing) / 2
