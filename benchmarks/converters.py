@@ -29,7 +29,7 @@ from rtseg_jax.export import operators, tflite
 from rtseg_jax.export.interpreter import load_interpreter
 from rtseg_jax.export.parity import TFLiteFunction
 from rtseg_jax.export.spec import CONVERTERS, JAX2TF, LITERT
-from rtseg_jax.files import write_text
+from rtseg_jax.files import append_line, whole_lines, write_text
 
 LARGEST_DIFFERENCE = 1e-6  # of an output, over the largest
 NETWORK = "whole network"
@@ -194,18 +194,15 @@ def table(rows: Sequence[Row]) -> str:
 
 def read(path: Path) -> list[Row]:
     """Rows of a file, a line per architecture; none where there is none. A last line that was cut off is removed."""
-    text = path.read_text() if path.exists() else ""
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        write_text(path, whole)
-    values = [value for line in whole.splitlines() for value in json.loads(line)]
+    lines = whole_lines(path)
+    write_text(path, "".join(f"{line}\n" for line in lines))
+    values = [value for line in lines for value in json.loads(line)]
     return [Row(**{**v, "failures": tuple(v["failures"]), "explained": tuple(v["explained"])}) for v in values]
 
 
 def append(path: Path, rows: Sequence[Row]) -> None:
     """Adds the rows of one architecture."""
-    with path.open("a") as file:
-        file.write(json.dumps([dataclasses.asdict(row) for row in rows]) + "\n")
+    append_line(path, json.dumps([dataclasses.asdict(row) for row in rows]))
 
 
 def main() -> None:

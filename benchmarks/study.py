@@ -36,7 +36,7 @@ from benchmarks.landing import load_config
 from rtseg_jax.architecture import ArchSpec, Network, NetworkSpec, counts, declare, declare_spec
 from rtseg_jax.config import RunSpec, run_spec
 from rtseg_jax.errors import UserError
-from rtseg_jax.files import write_json, write_text
+from rtseg_jax.files import append_line, write_json, write_text
 from rtseg_jax.latency import LatencyModel, network_latency, run_sweep_in_child
 from rtseg_jax.search.decide import LANDING, CostOf, full_widths, make_spec
 from rtseg_jax.search.uniform import uniform_spec
@@ -350,8 +350,7 @@ def main() -> None:
                 known = {(row["arm"], row["target"], row["seed"], row["steps"]) for row in read_rows(path)}
                 if (trial.arm, trial.target, trial.seed, study.steps) not in known:
                     row = run(study, trial)
-                    with path.open("a") as file:
-                        file.write(json.dumps(row) + "\n")
+                    append_line(path, json.dumps(row))
                     report(study, read_rows(path))
                 progress.advance(task)
         print(report(study, read_rows(path)))

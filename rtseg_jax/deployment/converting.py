@@ -4,6 +4,7 @@ import csv
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -12,7 +13,7 @@ from rtseg_jax import __version__
 from rtseg_jax.data import evaluation_batches
 from rtseg_jax.data.subset import Subset, spread
 from rtseg_jax.deployment.card import Card
-from rtseg_jax.deployment.examination import Examination
+from rtseg_jax.deployment.examination import Examination, Function
 from rtseg_jax.deployment.trained import NORMALIZATION, Trained
 from rtseg_jax.errors import UserError
 from rtseg_jax.export import formats, gpu, operators, tflite
@@ -120,7 +121,7 @@ def examine(
     """Everything that the card says of a file."""
     file = TFLiteFunction(model, THREADS)
     verdict, on_gpu = examination.on_gpu(model) or (None, None)
-    timing, scores = HostCpu().measure(model), examination.scores(file)
+    timing = HostCpu().measure(model)
     return Card(
         file=name,
         size=len(model),
@@ -133,20 +134,18 @@ def examine(
         cpu=examination.on_cpu(file),
         gpu=on_gpu,
         pictures=len(examination.scored_source or ()),
-        miou=None if scores is None else scores.miou,
         jax_miou=examination.jax_miou,
         latency_ms=timing.ms,
         noise=timing.noise,
         most_lost=most_lost,
         require_gpu=require_gpu,
-        scores=None if scores is None else scores.as_json(),
+        **_scored(examination, file),
     )
 
 
 def examine_export(form: str, path: Path, examination: Examination, name: str, most_lost: float) -> Card:
     """Everything that the card says of an export that is no TFLite file."""
     exported = formats.read_export(form, path)
-    scores = examination.scores(exported)
     return Card(
         file=name,
         size=formats.bytes_of(path),
@@ -159,15 +158,20 @@ def examine_export(form: str, path: Path, examination: Examination, name: str, m
         cpu=examination.on_cpu(exported),
         gpu=None,
         pictures=len(examination.scored_source or ()),
-        miou=None if scores is None else scores.miou,
         jax_miou=examination.jax_miou,
         latency_ms=None,
         noise=None,
         most_lost=most_lost,
         require_gpu=False,
         form=form,
-        scores=None if scores is None else scores.as_json(),
+        **_scored(examination, exported),
     )
+
+
+def _scored(examination: Examination, function: Function) -> dict[str, Any]:
+    """The fields of a card that say how well a file labels pictures."""
+    scores = examination.scores(function)
+    return {"miou": None, "scores": None} if scores is None else {"miou": scores.miou, "scores": scores.as_json()}
 
 
 def _calibration_pictures(examination: Examination, number: int) -> UInt8[np.ndarray, "n h w 3"]:

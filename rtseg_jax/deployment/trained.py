@@ -76,7 +76,7 @@ def _handed_over(workdir: Workdir) -> tuple[ArchSpec, Place]:
 def _one_of(workdir: Workdir, network: str) -> tuple[ArchSpec, Place]:
     """Architecture of a network of a run and the folder of its weights, which may be those of the run it began from."""
     spec, phase = read_spec(workdir), TRAINED[network]
-    places = [workdir, *([Workdir(spec.init_from)] if spec.init_from else [])]
+    places = workdir.and_start(spec.init_from)
     place = next((place for place in places if place.finished(phase)), None)
     if place is None:
         raise UserError(f"--network={network}: {workdir.root} has none, its phase {phase!r} is not finished")

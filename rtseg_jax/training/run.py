@@ -240,7 +240,7 @@ class Run:
             run_sweep_in_child(self.spec.network, self.spec.latency, self.workdir.latency)
 
     def _places(self) -> list[Workdir]:
-        return [self.workdir] + ([Workdir(self.spec.init_from)] if self.spec.init_from else [])
+        return self.workdir.and_start(self.spec.init_from)
 
 
 def zero_variables(model: SegmentationNetwork) -> dict[str, Any]:

@@ -69,7 +69,7 @@ READS = {"search": ("pretrain",), "evaluate": ("finetune", "train"), "export": (
 
 def check_trained(spec: RunSpec, place: Workdir, left: list[str]) -> None:
     """Raises `UserError` where a phase needs what nobody has trained, before anything is measured for it."""
-    places = [place] + ([Workdir(spec.init_from)] if spec.init_from else [])
+    places = place.and_start(spec.init_from)
     for phase in left:
         needed = READS.get(phase, ())
         earlier = PHASES[: PHASES.index(phase)]

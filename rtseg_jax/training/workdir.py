@@ -58,6 +58,10 @@ class Workdir:
         found = place(root)
         self.root: Place = found.absolute() if on_disk(found) else found
 
+    def and_start(self, init_from: str | None) -> list["Workdir"]:
+        """Where phases may be finished: here, and after it in the run to start from, if there is one."""
+        return [self, Workdir(init_from)] if init_from else [self]
+
     @property
     def architecture(self) -> Place:
         """The `ArchSpec` of the best network found: the searched one, or the yardstick where that wins."""
