@@ -15,7 +15,7 @@ from rtseg_jax.search.cost import Target
 from rtseg_jax.training.beta_control import BetaControl
 from rtseg_jax.training.losses import LossSpec
 from rtseg_jax.training.optimizers import architecture_optimizer
-from rtseg_jax.training.published_search import LiteralSearch, PublishedSearch, per_millisecond
+from rtseg_jax.training.published_search import LiteralSearch, PublishedSearch, per_cost
 from rtseg_jax.training.search_phase import automatic_rates
 from rtseg_jax.training.specs import SearchSpec
 from rtseg_jax.training.state import TrainState
@@ -185,10 +185,10 @@ def test_the_target_falls_by_equal_factors():
     assert float(above.target_at(jnp.int32(0))) == 9.0
 
 
-def test_gradients_per_millisecond_by_hand():
+def test_gradients_per_cost_by_hand():
     gradients = ArchParams({"a": jnp.array([1.0, -3.0]), "b": jnp.array([5.0])}, {"m": jnp.array([2.0, 0.0, -2.0])})
     slopes = {"a": jnp.float32(0.5), "b": jnp.float32(0.0)}
-    moved = per_millisecond(gradients, slopes, {"m": jnp.array([0.0, 1.0, 4.0])})
+    moved = per_cost(gradients, slopes, {"m": jnp.array([0.0, 1.0, 4.0])})
     np.testing.assert_allclose(moved.widths["a"], [2.0, -6.0])
     np.testing.assert_array_equal(moved.widths["b"], [0.0])  # costs nothing: its path cannot be taken any more
     np.testing.assert_allclose(moved.paths["m"], [0.5, 0.0, -0.5])
