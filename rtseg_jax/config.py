@@ -181,6 +181,7 @@ def _search() -> ml_collections.ConfigDict:
     search.rule = "worth"  # what channels cost together per millisecond (ours), or published: RTSeg's
     search.rounds = 10  # decisions of the search by worth; latency falls to its target over them (ours)
     search.samples = 40  # steps whose mask gradients a decision goes by (ours)
+    search.prior = 0.15  # weight of all groups mattering alike beside their worth, see search/worth.py (ours)
     search.yardstick = "lir_quarter_head"  # form of uniform scaling to compare with, see search/uniform.py (ours)
     search.literal = False  # the published search to the letter: β constant, on |Σ latency − target|; raw steps
     search.width_rate = 0.0  # step size of indicators; 0: β·latency alone moves a typical one by 0.5 in a fifth (ours)

@@ -14,7 +14,7 @@ from rtseg_jax.models import Architecture
 from rtseg_jax.search.cost import NetworkCost, Target
 from rtseg_jax.search.decide import Decision, landing_warnings, make_spec
 from rtseg_jax.search.ranking import Ranking, Rankings, ranked
-from rtseg_jax.search.worth import Bounds, Prices, below, best_widths, full_range, marginal_worth
+from rtseg_jax.search.worth import Bounds, Prices, below, best_widths, full_range, marginal_worth, with_prior
 from rtseg_jax.search.worth_params import WorthParams
 
 Paths = Mapping[str, str]
@@ -29,12 +29,14 @@ class Rounds:
       cost: predicted, of a network.
       target: what the last decision has to meet.
       number: how many decisions there are.
+      prior: how much all groups matter alike, see `worth.with_prior`.
     """
 
     network: Network
     cost: NetworkCost
     target: Target
     number: int
+    prior: float
     _known: dict[Any, Prices] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
     def prices(self, paths: Paths) -> Prices:
@@ -75,7 +77,8 @@ class Rounds:
         price = self.prices(paths)
         if number == self.number and float(price([bounds.low])[0]) > self.target.cost:
             bounds = Bounds(full_range(groups).low, bounds.high)
-        return best_widths(groups, rankings, price, self.target_of(number), bounds)
+        totals = with_prior(groups, rankings, self.prior)
+        return best_widths(groups, totals, price, self.target_of(number), bounds)
 
     def decided(self, arch: WorthParams, rankings: Rankings, paths: Paths, widths: Mapping[str, int]) -> WorthParams:
         """The same with the masks of these widths and these paths."""
@@ -88,7 +91,8 @@ class Rounds:
 
     def explained(self, rankings: Rankings, paths: Paths, widths: Mapping[str, int]) -> dict[str, dict[str, Any]]:
         """For every live group: its width, its size, and the worth per cost of its last and of its next step."""
-        return marginal_worth(self.groups(paths), rankings, self.prices(paths), widths)
+        groups = self.groups(paths)
+        return marginal_worth(groups, with_prior(groups, rankings, self.prior), self.prices(paths), widths)
 
     def decision(self, spec: NetworkSpec, arch: WorthParams) -> Decision:
         """The decided architecture, cut out of the final masks."""

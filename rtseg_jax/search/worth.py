@@ -64,9 +64,35 @@ def below(groups: Sequence[Group], widths: Widths) -> Bounds:
     return Bounds(low, {g.name: widths[g.name] for g in groups})
 
 
+def with_prior(groups: Sequence[Group], rankings: Rankings, prior: float) -> dict[str, Float[np.ndarray, " _"]]:
+    """Worth of every width, beside a prior by which all groups matter alike.
+
+    A group of 1/e of its channels has lost `prior` times the mean worth of a whole group, one of 1/e² four times that:
+    log² of its share. Gradients are those of a network that has hardly trained: they say little of layers that learn
+    late, and would narrow them to nothing for savings of next to nothing. With the prior alone, cheap groups stay wide
+    and costly ones shrink together (ours).
+
+    Args:
+      groups: that are compared; every ranking begins with what is left of its group.
+      rankings: worth by gradients.
+      prior: weight; 0 is worth alone.
+    """
+    totals = {group.name: rankings[group.name].totals for group in groups}
+    scale = prior * np.mean([total[-1] for total in totals.values()])
+    return {
+        group.name: totals[group.name] - scale * np.square(_log_shares(len(totals[group.name]), group.size))
+        for group in groups
+    }
+
+
+def _log_shares(count: int, size: int) -> Float[np.ndarray, " count"]:
+    """log(width / size) of widths 0, 1, …; 0 counts as half a channel."""
+    return np.log(np.maximum(np.arange(count), 0.5) / size)
+
+
 def best_widths(
     groups: Sequence[Group],
-    rankings: Rankings,
+    totals: Totals,
     price: Callable[[Sequence[Widths]], np.ndarray],
     target: float,
     bounds: Bounds,
@@ -76,8 +102,10 @@ def best_widths(
     From the widest on, the step that loses least worth per saved cost is taken until the target holds; a step may be as
     long as a tile of the device needs before it saves anything. Then what still fits is given back, most worth per cost
     first. Where even the narrowest widths cost more than `target`, those are returned.
+
+    Args:
+      totals: worth of every width, by group.
     """
-    totals = {group.name: rankings[group.name].totals for group in groups}
     widths = dict(bounds.high)
     cost = float(price([widths])[0])
     while cost > target:
@@ -135,7 +163,7 @@ def _wider(groups: Sequence[Group], widths: Widths, bounds: Bounds) -> Iterator[
 
 
 def marginal_worth(
-    groups: Sequence[Group], rankings: Rankings, price: Callable[[Sequence[Widths]], np.ndarray], widths: Widths
+    groups: Sequence[Group], totals: Totals, price: Callable[[Sequence[Widths]], np.ndarray], widths: Widths
 ) -> dict[str, dict[str, float | int | None]]:
     """Why a group has its width: worth per cost of what it would lose and of what it would gain next.
 
@@ -143,7 +171,6 @@ def marginal_worth(
       By group: `width`, `size`, `lost` (worth per cost of the cheapest way to make it narrower) and `gained` (of the
       best way to make it wider again); None where there is no such way, or where it changes no cost.
     """
-    totals = {group.name: rankings[group.name].totals for group in groups}
     everything = full_range(groups)
     cost = float(price([widths])[0])
     result: dict[str, dict[str, float | int | None]] = {}

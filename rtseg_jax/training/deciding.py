@@ -39,7 +39,7 @@ class Decider:
     def start(run: Run, costs: Costs) -> "Decider":
         """Of a run that searches by worth."""
         spec = run.spec.search
-        rounds = Rounds(run.supernet, costs.of_network, costs.target, spec.rounds)
+        rounds = Rounds(run.supernet, costs.of_network, costs.target, spec.rounds, spec.prior)
         return Decider(run, rounds, costs.of_decision)
 
     @property
@@ -77,13 +77,14 @@ class Decider:
         """Paths by the loss of held-out pictures with one block changed at a time, everything else a convolution.
 
         A millisecond is priced by what narrowing all the way to the target would cost now. The first round's own
-        narrowing would be cheap, and the same for every target: milliseconds are dear only where few are left.
+        narrowing would be cheap, and the same for every target: milliseconds are dear only where few are left. What a
+        change costs is likewise what it would cost there: a block at 1/32 is narrowed to next to nothing.
         """
         plain = default_paths(self.run.supernet)
         if not plain:
             return plain
         probe = Probe.start(self.run, self.loss)
-        losses: dict[Any, np.ndarray] = {None: probe(state.variables, self._architecture(arch, plain))}
+        losses: dict[Change | None, np.ndarray] = {None: probe(state.variables, self._architecture(arch, plain))}
         choices = self.run.supernet.choices
         changes = [(block, path) for block in plain for path in choices[block].choices if path != plain[block]]
         for change in changes:
@@ -95,11 +96,32 @@ class Decider:
         price = price_of_narrowing(
             float(losses[None].mean()), float(narrow_loss.mean()), cost, self._cost(narrow, plain)
         )
-        evidence = {
-            (block, path): Evidence(losses[block, path] - losses[None], self._cost(arch, {**plain, block: path}) - cost)
-            for block, path in changes
-        }
+        evidence = self._evidence(losses, arch, narrow, plain)
         return self._reachable(choose_paths(plain, evidence, price), evidence)
+
+    def _evidence(
+        self,
+        losses: Mapping[Change | None, np.ndarray],
+        arch: WorthParams,
+        narrow: WorthParams,
+        plain: Mapping[str, str],
+    ) -> dict[Change, Evidence]:
+        """Loss by change of one block, beside what it costs; attention is taken to narrow as its convolution does.
+
+        Args:
+          losses: by held-out batch; None is the network without any change.
+          arch: masks of now.
+          narrow: masks at the target, of the groups of `plain`.
+          plain: paths of the network without any change.
+        """
+        cost = self._cost(arch, plain)
+        left = {block: self._block_cost(narrow, plain, block) / self._block_cost(arch, plain, block) for block in plain}
+        return {
+            (block, path): Evidence(
+                losses[block, path] - losses[None], left[block] * (self._cost(arch, {**plain, block: path}) - cost)
+            )
+            for block, path in filter(None, losses)
+        }
 
     def _reachable(self, paths: dict[str, str], evidence: Mapping[Change, Evidence]) -> dict[str, str]:
         """The same, with blocks skipped where even floors are above the target: those that hurt least first."""
@@ -113,6 +135,10 @@ class Decider:
 
     def _architecture(self, arch: WorthParams, paths: Mapping[str, str]) -> Architecture:
         return architecture_of(self.run.supernet, arch, paths)
+
+    def _block_cost(self, arch: WorthParams, paths: Mapping[str, str], block: str) -> float:
+        """What the block adds to the network, never 0."""
+        return max(1e-9, self._cost(arch, paths) - self._cost(arch, {**paths, block: SKIP}))
 
     def _cost(self, arch: WorthParams, paths: Mapping[str, str]) -> float:
         return self.cost_of(self.rounds.kept(arch, paths), paths)

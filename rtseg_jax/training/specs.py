@@ -116,6 +116,7 @@ class SearchSpec:
     rule: str
     rounds: int
     samples: int
+    prior: float
     yardstick: str
     width_rate: float
     path_rate: float
@@ -133,6 +134,8 @@ class SearchSpec:
             raise UserError(f"config.search.rounds is {self.rounds}: it must be at least 1")
         if self.samples < 1:
             raise UserError(f"config.search.samples is {self.samples}: it must be at least 1")
+        if self.prior < 0:
+            raise UserError(f"config.search.prior is {self.prior}: it must not be negative; 0: worth alone")
         if not 0 < self.temperature_end <= self.temperature_start:
             raise UserError("config.search: temperatures must be positive and must not rise")
         for name in ("width_rate", "path_rate"):

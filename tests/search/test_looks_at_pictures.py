@@ -10,6 +10,7 @@ import optax
 import pytest
 
 from rtseg_jax.architecture import declare
+from rtseg_jax.config import base_config
 from rtseg_jax.data import DataSpec, build_dataset, training_batches
 from rtseg_jax.models import Architecture, SegmentationNetwork, initial_variables
 from rtseg_jax.models.normalization import normalize
@@ -49,7 +50,7 @@ def channels(kept, paths):
     return sum(kept.values(), start=jnp.zeros(()))
 
 
-ROUNDS = Rounds(NETWORK, channels, Target(1.0), 1)
+ROUNDS = Rounds(NETWORK, channels, Target(1.0), 1, base_config().search.prior)
 GROUPS = ROUNDS.groups(PATHS)
 FULL = {group.name: group.size for group in GROUPS}
 

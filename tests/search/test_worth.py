@@ -19,11 +19,13 @@ from rtseg_jax.search.worth import (
     best_widths,
     full_range,
     marginal_worth,
+    with_prior,
 )
 from rtseg_jax.search.worth_params import initial_worth, sample_worth
 from rtseg_jax.zoo import RTSeg
 
 A, B = Group("a", 16), Group("b", 16)
+C = Group("c", 12)
 GROUPS = (A, B)
 
 
@@ -43,6 +45,11 @@ def alone(worth):
     return Ranking(order, np.concatenate([[0.0], np.cumsum(np.asarray(worth, float)[order])]))
 
 
+def totals(worth, prior=0.0):
+    """Of the groups that have a worth."""
+    return with_prior([group for group in (A, B, C) if group.name in worth], worth, prior)
+
+
 @pytest.mark.parametrize(
     ("costs", "target", "expected"),
     [
@@ -54,18 +61,33 @@ def alone(worth):
 )
 def test_best_widths_weigh_worth_against_cost(costs, target, expected):
     worth = {"a": alone(np.full(16, 1.0)), "b": alone(np.full(16, 2.0))}
-    assert best_widths(GROUPS, worth, linear(*costs), target, full_range(GROUPS)) == expected
+    assert best_widths(GROUPS, totals(worth), linear(*costs), target, full_range(GROUPS)) == expected
 
 
 def test_best_widths_step_over_whole_tiles():
     worth = {"a": alone(np.full(16, 1.0)), "b": alone(np.full(16, 1e-6))}
-    assert best_widths(GROUPS, worth, tiled, 8.0, full_range(GROUPS)) == {"a": 8, "b": 16}
+    assert best_widths(GROUPS, totals(worth), tiled, 8.0, full_range(GROUPS)) == {"a": 8, "b": 16}
+
+
+def test_prior_by_hand():
+    worth = {"a": alone(np.full(16, 1.0)), "b": alone(np.full(16, 2.0))}
+    found = totals(worth, prior=0.5)  # of a mean worth of 24
+    np.testing.assert_allclose(found["a"][[4, 8, 16]], [4 - 12 * np.log(4) ** 2, 8 - 12 * np.log(2) ** 2, 16])
+    np.testing.assert_allclose(found["b"][[4, 8, 16]], [8 - 12 * np.log(4) ** 2, 16 - 12 * np.log(2) ** 2, 32])
+
+
+@pytest.mark.parametrize(("prior", "expected"), [(0.0, {"a": 12, "b": 4}), (1.0, {"a": 8, "b": 16})])
+def test_prior_keeps_what_costs_next_to_nothing(prior, expected):
+    """Worth alone takes all it can of a group that says nothing yet before it touches one that says something."""
+    worth = {"a": alone(np.full(16, 1.0)), "b": alone(np.full(16, 1e-9))}
+    price = linear(1.0, 0.125)
+    assert best_widths(GROUPS, totals(worth, prior), price, 12.5, full_range(GROUPS)) == expected
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_best_widths_come_near_the_best_of_all(seed):
     rng = np.random.default_rng(seed)
-    groups = (A, B, Group("c", 12))
+    groups = (A, B, C)
     worth = {group.name: alone(rng.exponential(1.0, group.size)) for group in groups}
     rates = rng.exponential(1.0, 3)
 
@@ -75,12 +97,12 @@ def test_best_widths_come_near_the_best_of_all(seed):
 
     full = float(price([{g.name: g.size for g in groups}])[0])
     every = [dict(zip("abc", w, strict=True)) for w in itertools.product(range(4, 17, 4), range(4, 17, 4), (4, 8, 12))]
-    costs, totals = price(every), {name: value.totals for name, value in worth.items()}
-    values = np.asarray([sum(totals[name][width] for name, width in widths.items()) for widths in every])
+    costs, known = price(every), totals(worth)
+    values = np.asarray([sum(known[name][width] for name, width in widths.items()) for widths in every])
     for share in (0.3, 0.5, 0.8):
-        found = best_widths(groups, worth, price, share * full, full_range(groups))
+        found = best_widths(groups, known, price, share * full, full_range(groups))
         assert price([found])[0] <= share * full
-        value = sum(totals[name][width] for name, width in found.items())
+        value = sum(known[name][width] for name, width in found.items())
         assert value >= 0.9 * values[costs <= share * full].max()
 
 
@@ -90,7 +112,7 @@ def test_a_round_reaches_half_the_widths_of_now():
 
 def test_marginal_worth_by_hand():
     worth = {"a": alone(np.arange(16.0)), "b": alone(np.zeros(16))}
-    found = marginal_worth(GROUPS, worth, linear(2.0, 1.0), {"a": 8, "b": 16})
+    found = marginal_worth(GROUPS, totals(worth), linear(2.0, 1.0), {"a": 8, "b": 16})
     # The four worthless of a's best eight are worth 8 + 9 + 10 + 11, the next four 7 + 6 + 5 + 4; a step costs 8 ms.
     assert found["a"] == {"width": 8, "size": 16, "lost": 38 / 8, "gained": 22 / 8}
     assert found["b"] == {"width": 16, "size": 16, "lost": 0.0, "gained": None}
@@ -136,7 +158,7 @@ def channels(kept, paths):
 
 
 def rounds(target, number=4):
-    return Rounds(NETWORK, channels, Target(target), number)
+    return Rounds(NETWORK, channels, Target(target), number, prior=0.0)
 
 
 def test_targets_fall_evenly_in_their_logarithm():
