@@ -104,6 +104,21 @@ def test_sizes_that_would_be_sampled_differently_are_refused():
         check_sampling((224, 320), (360, 480))
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("rounds", 0, "config.search.rounds is 0: it must be at least 1"),
+        ("samples", 0, "config.search.samples is 0: it must be at least 1"),
+        ("prior", -0.1, "config.search.prior is -0.1: it must not be negative"),
+    ],
+)
+def test_settings_of_the_search_by_worth_are_checked(field, value, told):
+    config = base_config()
+    config.search[field] = value
+    with pytest.raises(UserError, match=told):
+        run_spec(config)
+
+
 def test_settings_of_the_published_search_are_checked():
     config = base_config()
     config.search.literal = True
