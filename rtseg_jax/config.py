@@ -284,7 +284,7 @@ def _profile_steps(steps: Sequence[int]) -> tuple[int, int] | None:
 
 def _check_rounds(config: ml_collections.ConfigDict) -> None:
     steps, rounds = config.train.search_steps, config.search.rounds
-    if rounds < 1 or steps < 1 or steps % rounds:
+    if rounds >= 1 and (steps < 1 or steps % rounds):  # fewer than one: `SearchSpec` says so
         raise UserError(
             f"config.train.search_steps is {steps}, which {rounds} rounds cannot share (config.search.rounds); use a "
             f"multiple of {rounds}"
