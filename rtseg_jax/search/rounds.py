@@ -90,7 +90,7 @@ class Rounds:
         return arch._replace(masks=masks, paths=path_weights(self.network, paths))
 
     def explained(self, rankings: Rankings, paths: Paths, widths: Mapping[str, int]) -> dict[str, dict[str, Any]]:
-        """For every live group: its width, its size, and the worth per cost of its last and of its next step."""
+        """For every live group: its width, its size, and worth with prior per cost of its last and of its next step."""
         groups = self.groups(paths)
         return marginal_worth(groups, with_prior(groups, rankings, self.prior), self.prices(paths), widths)
 
