@@ -46,7 +46,7 @@ def convert_trained(
     trained, spec = examination.trained, examination.spec
     float_layers: Sequence[LayerError] = ()
     if spec.integers:
-        pictures = _calibration_pictures(examination, calibration)
+        pictures = calibration_pictures(examination, calibration)
         calibrated = Calibrated(trained.network, trained.variables, spec, NORMALIZATION, pictures)
         model, float_layers = lower_until(
             calibrated, lambda model: examination.lost(TFLiteFunction(model, THREADS)), most_lost
@@ -174,7 +174,8 @@ def _scored(examination: Examination, function: Function) -> dict[str, Any]:
     return {"miou": None, "scores": None} if scores is None else {"miou": scores.miou, "scores": scores.as_json()}
 
 
-def _calibration_pictures(examination: Examination, number: int) -> UInt8[np.ndarray, "n h w 3"]:
+def calibration_pictures(examination: Examination, number: int) -> UInt8[np.ndarray, "n h w 3"]:
+    """Training pictures of the size of the file, evenly over the set; raises `UserError` where there is no data set."""
     dataset, spec = examination.dataset, examination.spec
     if dataset is None:
         raise UserError(f"--quantize={spec.quantize} needs training pictures to calibrate on, and there is no data set")
