@@ -1,13 +1,14 @@
 """Orbax checkpoints of a phase: atomic, written while training goes on, and the newest that can be read is used."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 from absl import logging
-from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, LatestN, PreservationPolicy
 
 from rtseg_jax.errors import UserError
 from rtseg_jax.files import Place
@@ -16,6 +17,19 @@ from rtseg_jax.training.processes import all_agree
 
 VERSION = 2
 """Of what a checkpoint holds: 1 had no metadata, 2 says where the input is."""
+
+
+@dataclasses.dataclass
+class _Best(PreservationPolicy):
+    """Keeps the checkpoint with the best score; the newest of equal ones. `scores` are by step."""
+
+    scores: Mapping[int, float]
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
+        del context
+        scored = [checkpoint.step for checkpoint in checkpoints if checkpoint.step in self.scores]
+        best = max(scored, key=lambda step: (self.scores[step], step), default=None)
+        return [checkpoint.step == best for checkpoint in checkpoints]
 
 
 class Checkpoints:
@@ -27,9 +41,9 @@ class Checkpoints:
 
     def __init__(self, folder: Place, keep: int = 2, *, reading: bool = False):
         self._folder = folder
-        best = BestN(get_metric_fn=lambda metrics: metrics["miou"], n=1, keep_checkpoints_without_metrics=False)
+        self._scores: dict[int, float] = {}
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=AnyPreservationPolicy([LatestN(keep), best]),
+            preservation_policy=AnyPreservationPolicy([LatestN(keep), _Best(self._scores)]),
             cleanup_tmp_directories=not reading,
             create=not reading,
         )
@@ -37,6 +51,9 @@ class Checkpoints:
             self._manager = ocp.CheckpointManager(folder, options=options)
         except OSError as error:
             raise UserError(f"{folder}: no checkpoint can be written ({_reason(error)}); mend that first") from error
+        # Orbax's own scores would keep a folder from being opened whose newest checkpoint is damaged.
+        known = {step: self.about(step) for step in self.steps()}
+        self._scores.update({step: about["miou"] for step, about in known.items() if "miou" in about})
 
     def save(self, step: int, tree: Any, about: Mapping[str, Any] | None = None, miou: float | None = None) -> None:
         """Begins to write a checkpoint, with what is to be known about it; it exists only once it is whole.
@@ -44,12 +61,14 @@ class Checkpoints:
         Raises:
           UserError: this one, or the one before, cannot be written.
         """
+        scored = {} if miou is None else {"miou": miou}
+        if miou is not None:
+            self._scores[step] = miou
         with _writing(self._folder):
             self._manager.save(
                 step,
                 args=ocp.args.StandardSave(tree),
-                metrics=None if miou is None else {"miou": miou},
-                custom_metadata={"version": VERSION, **(about or {})},
+                custom_metadata={"version": VERSION, **(about or {}), **scored},
                 force=True,
             )
 

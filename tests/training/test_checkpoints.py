@@ -85,6 +85,14 @@ def test_the_best_by_miou_and_the_last_ones_stay(tmp_path):
     assert Checkpoints(tmp_path / "phase", reading=True).steps() == [2, 5, 6]
 
 
+def test_a_run_that_goes_on_knows_the_best(tmp_path):
+    for step, miou in ((1, 0.5), (2, 0.9), (3, None), (4, 0.7), (5, None), (6, None)):
+        checkpoints = Checkpoints(tmp_path / "phase", 2)
+        checkpoints.save(step, tree(step), miou=miou)
+        checkpoints.close()
+    assert Checkpoints(tmp_path / "phase", reading=True).steps() == [2, 5, 6]
+
+
 def test_the_position_of_the_input_is_in_the_checkpoint(tmp_path):
     checkpoints = Checkpoints(tmp_path / "phase")
     checkpoints.save(3, tree(3), {"input": {"seed": 5, "next_batch": 12}})
