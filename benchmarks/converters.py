@@ -29,7 +29,7 @@ from rtseg_jax.export import operators, tflite
 from rtseg_jax.export.interpreter import load_interpreter
 from rtseg_jax.export.parity import TFLiteFunction
 from rtseg_jax.export.spec import CONVERTERS, JAX2TF, LITERT
-from rtseg_jax.files import append_line, whole_lines, write_text
+from rtseg_jax.files import append_line, read_rows
 
 LARGEST_DIFFERENCE = 1e-6  # of an output, over the largest
 NETWORK = "whole network"
@@ -193,10 +193,8 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def read(path: Path) -> list[Row]:
-    """Rows of a file, a line per architecture; none where there is none. A last line that was cut off is removed."""
-    lines = whole_lines(path)
-    write_text(path, "".join(f"{line}\n" for line in lines))
-    values = [value for line in lines for value in json.loads(line)]
+    """Rows of a file, a line per architecture; none where there is none."""
+    values = [value for line in read_rows(path) for value in line]
     return [Row(**{**v, "failures": tuple(v["failures"]), "explained": tuple(v["explained"])}) for v in values]
 
 

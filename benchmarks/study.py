@@ -36,7 +36,7 @@ from benchmarks.landing import load_config
 from rtseg_jax.architecture import ArchSpec, Network, NetworkSpec, counts, declare, declare_spec
 from rtseg_jax.config import RunSpec, run_spec
 from rtseg_jax.errors import UserError
-from rtseg_jax.files import append_line, write_json, write_text
+from rtseg_jax.files import append_line, read_rows, write_json, write_text
 from rtseg_jax.latency import LatencyModel, network_latency, run_sweep_in_child
 from rtseg_jax.search.decide import LANDING, CostOf, full_widths, make_spec
 from rtseg_jax.search.uniform import uniform_spec
@@ -249,15 +249,6 @@ def run(study: Study, trial: Trial) -> dict[str, Any]:
         "steps": study.steps,
         "seconds": time.monotonic() - began,
     }
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of before; a line that was cut off is left out, and run again."""
-    rows = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        with contextlib.suppress(json.JSONDecodeError):
-            rows.append(json.loads(line))
-    return rows
 
 
 @dataclasses.dataclass(frozen=True)

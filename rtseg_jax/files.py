@@ -144,6 +144,24 @@ def whole_lines(path: Place) -> list[str]:
     return path.read_text().split("\n")[:-1] if path.exists() else []
 
 
+def read_rows(path: Place) -> list[Any]:
+    """The JSON values of a file that has one to a line; a last line that a killed writer did not finish is removed.
+
+    Raises:
+      UserError: another line is damaged.
+    """
+    lines = whole_lines(path)
+    if path.exists() and not path.read_text().endswith("\n"):
+        write_text(path, "".join(f"{line}\n" for line in lines))
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path}:{number}: cannot be read ({error}); remove the line") from error
+    return rows
+
+
 def remove_remains(folder: Path) -> None:
     """Removes the temporary files of killed writers; nobody else may be writing there."""
     for path in folder.rglob(f".*{TEMPORARY}"):

@@ -1,10 +1,9 @@
 """The arithmetic of the study and of fronts, on made-up rows; their trainings are those of `train_and_evaluate`."""
 
-import json
 
 import pytest
 
-from benchmarks.study import margin, markdown, read_rows
+from benchmarks.study import margin, markdown
 from rtseg_jax.errors import UserError
 from rtseg_jax.training import front
 from rtseg_jax.training.workdir import Workdir
@@ -38,13 +37,6 @@ def test_report_of_the_study():
     assert lines[0] == "| arm | 0.1 of 10.00 ms | 0.25 of 10.00 ms |"
     assert "| uniform | 30.00 (1) | 41.00 ± 1.00 (3) |" in lines
     assert lines[-1] == "- 0.25: search − quarter = +1.33 points, 95 % interval [-0.10, +2.77] over 3 seeds"
-
-
-def test_rows_survive_a_line_that_was_cut_off(tmp_path):
-    path = tmp_path / "rows.jsonl"
-    assert read_rows(path) == []
-    path.write_text(json.dumps(ROWS[0]) + "\n" + json.dumps(ROWS[1])[:20])
-    assert read_rows(path) == [ROWS[0]]
 
 
 def network(name, miou, ms):

@@ -9,8 +9,7 @@ from typing import Any
 
 from rtseg_jax.architecture import declare, declare_spec
 from rtseg_jax.architecture.decided import resize_block
-from rtseg_jax.errors import UserError
-from rtseg_jax.files import Place, append_line, write_text
+from rtseg_jax.files import Place, append_line, read_rows
 from rtseg_jax.latency.backend import Timing
 from rtseg_jax.latency.fitting import Measured
 from rtseg_jax.latency.subjects import Subject
@@ -91,19 +90,3 @@ class Measurements:
             network_sizes=[subject.image_size for subject, _ in networks],
             network_ms=[ms for _, ms in networks],
         )
-
-
-def read_rows(path: Place) -> list[dict[str, Any]]:
-    """Rows of a file; a last line that was cut off by a crash is dropped from it."""
-    if not path.exists():
-        return []
-    lines = path.read_text().splitlines(keepends=True)
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            if number < len(lines):
-                raise UserError(f"{path}:{number}: not a measurement ({error}); remove the line") from error
-            write_text(path, "".join(lines[:-1]))
-    return rows

@@ -11,6 +11,7 @@ from synthetic import SPEC, block_ms, network_ms
 
 from rtseg_jax.architecture import Block
 from rtseg_jax.errors import UserError
+from rtseg_jax.files import read_rows
 from rtseg_jax.latency import LatencyModel, LatencySpec, sweep
 from rtseg_jax.latency.backend import BatchBackend, Timing
 from rtseg_jax.latency.devices import make_backend
@@ -24,7 +25,6 @@ from rtseg_jax.latency.devices.android import (
 )
 from rtseg_jax.latency.devices.host_cpu import HostCpu
 from rtseg_jax.latency.fitting import Fit
-from rtseg_jax.latency.measurements import read_rows
 from rtseg_jax.latency.subjects import Subject
 from rtseg_jax.latency.sweep import in_turns
 

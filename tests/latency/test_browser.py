@@ -25,12 +25,12 @@ from rtseg_jax.architecture import Block, declare_spec
 from rtseg_jax.demo.litert_js import FOLDER, present
 from rtseg_jax.demo.opening import Opening
 from rtseg_jax.errors import UserError
+from rtseg_jax.files import read_rows
 from rtseg_jax.latency import LatencySpec, devices, sweep
 from rtseg_jax.latency.backend import BatchBackend, FollowedBackend, Refused, Timing
 from rtseg_jax.latency.devices import browser
 from rtseg_jax.latency.devices.browser import BROWSER_DEVICES, CUT_OFF, FINISHED, Browser
 from rtseg_jax.latency.fitting import fit
-from rtseg_jax.latency.measurements import read_rows
 from rtseg_jax.latency.sweep import in_turns
 from rtseg_jax.zoo import RTSeg
 

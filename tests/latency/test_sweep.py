@@ -16,12 +16,13 @@ from rtseg_jax.architecture import MIXED, ArchSpec, Block, declare, declare_spec
 from rtseg_jax.config import base_config, run_spec
 from rtseg_jax.errors import UserError
 from rtseg_jax.export.spec import PRECISIONS
+from rtseg_jax.files import read_rows
 from rtseg_jax.latency import LatencyModel, LatencySpec, arch_latency, child, devices, sampling, sweep
 from rtseg_jax.latency.backend import Timing, merge, timing_of
 from rtseg_jax.latency.child import measure_networks_in_child, run_sweep_in_child
 from rtseg_jax.latency.devices import make_backend
 from rtseg_jax.latency.fitting import fit
-from rtseg_jax.latency.measurements import Measurements, Origin, read_rows
+from rtseg_jax.latency.measurements import Measurements, Origin
 from rtseg_jax.latency.sampling import block_groups, sample_blocks, sample_networks, sample_unseen_networks
 from rtseg_jax.latency.subjects import Subject, block_subject
 from rtseg_jax.zoo import RTSeg
