@@ -160,7 +160,7 @@ def compiled_step(config: Path, mesh: Sequence[int], batch: int) -> dict[str, An
     )  # the operators of accelerators, which a CPU would be told to express otherwise
     cost = Budget.parse("gmacs:1").of_network(network, size)  # it is only logged, and costs next to nothing
     optimizer = weight_optimizer(spec.train, "search")
-    loss = dataclasses.replace(spec.loss, gamma=0.0, lam=0.0)
+    loss = dataclasses.replace(spec.loss, lam=0.0)  # no teacher
     setup = StepSetup(model, optimizer, loss, 0, WorthSearch(cost, Target(1.0, "GMACs")))
 
     def fresh(variables: Any) -> TrainState:
