@@ -83,7 +83,7 @@ def test_in_their_own_ranges_operators_are_half_as_far_from_the_file_as_floats_a
 
 
 def test_a_network_on_the_pictures_of_its_calibration_is_the_file(found):
-    """Codes that differ by one make others differ behind them: 0.22 steps where floats are 1.21 off, which is less than a fifth."""
+    """Codes that differ by one make others differ behind them: 0.22 steps where floats are off by 1.21."""
     row = found["network"]
     assert row["calibrated"] < 0.4
     assert row["calibrated"] < row["floats"] / 3

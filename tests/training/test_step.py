@@ -10,7 +10,9 @@ import optax
 import pytest
 from helpers.filling import random_variables
 
-from rtseg_jax.architecture import declare
+from rtseg_jax.architecture import Builder, Network, Tensor, declare
+from rtseg_jax.architecture.builder import fixed
+from rtseg_jax.architecture.extents import IMAGE
 from rtseg_jax.config import base_config
 from rtseg_jax.models import Architecture, SegmentationNetwork
 from rtseg_jax.models.normalization import normalize
@@ -370,9 +372,19 @@ def test_the_teacher_gets_no_gradient_and_changes_the_student():
     assert np.abs(np.asarray(to_student["logits"] - without["logits"])).max() > 1e-4
 
 
+def one_layer():
+    """A convolution and a classifier."""
+    image = Tensor("image", (fixed("image", 3),), IMAGE)
+    b = Builder("head", "head", "head")
+    x = b.conv("conv", image, b.group("out", 8), stride=2, activation="relu")
+    x = b.conv("classifier", x, fixed("classes", 3), kernel=1, bias=True, norm=False)
+    b.resize("logits", x, image)
+    return Network(image, (b.build(),))
+
+
 def test_only_the_last_steps_round():
     """Before, a step is the one without the option; from then on that of a network which always rounds."""
-    network = declare(dataclasses.replace(SPEC, block="lir"))
+    network = one_layer()
     model = SegmentationNetwork(network)
     plain = StepSetup(model=model, optimizer=optax.sgd(RATE), loss=dataclasses.replace(LOSS, gamma=0.0), seed=3)
     last = dataclasses.replace(plain, rounding=(7, Integers()))
