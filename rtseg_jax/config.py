@@ -10,13 +10,14 @@ import ml_collections
 from rtseg_jax.architecture import MIXED, NetworkSpec, declare, network_class
 from rtseg_jax.data import DatasetInfo, DataSpec, dataset_info
 from rtseg_jax.errors import UserError
+from rtseg_jax.export.spec import INTEGERS
 from rtseg_jax.latency import LatencySpec
 from rtseg_jax.latency.devices import check_device, check_precision
 from rtseg_jax.phase_names import SUPERNET, phases_of
 from rtseg_jax.search.budget import Budget
 from rtseg_jax.search.uniform import FORMS
 from rtseg_jax.training.losses import LossSpec
-from rtseg_jax.training.specs import MeshSpec, SearchSpec, TrainSpec
+from rtseg_jax.training.specs import ROUNDED, MeshSpec, SearchSpec, TrainSpec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,6 +132,7 @@ def _train() -> ml_collections.ConfigDict:
     train.pretrain_steps = 19_200  # steps of the supernet (ours, as all three; published: 160,000, 40,000 and 40,000)
     train.search_steps = 24_000  # steps of the search
     train.finetune_steps = 196_800  # steps of the searched network
+    train.rounded_steps = 0  # last steps of finetune, uniform and train that round as the int8 file; 0: none (ours)
     train.uniform_steps = -1  # steps of the uniformly scaled baseline; -1: as long as all three phases above
     train.restarts = False  # pretrain, search and finetune share one decay (ours); True: each starts anew, as published
     train.learning_rate = 0.1  # learning rate of the first step
@@ -232,6 +234,7 @@ def run_spec(config: ml_collections.ConfigDict, info: DatasetInfo | None = None)
         _check_rounds(config)
     if "uniform" in phases:
         _check_yardstick(config, network)
+    _check_rounding(config, train, phases)
     return RunSpec(
         phases=phases,
         init_from=config.init_from or None,
@@ -289,6 +292,22 @@ def _check_rounds(config: ml_collections.ConfigDict) -> None:
             f"config.train.search_steps is {steps}, which {rounds} rounds cannot share (config.search.rounds); use a "
             f"multiple of {rounds}"
         )
+
+
+def _check_rounding(config: ml_collections.ConfigDict, train: TrainSpec, phases: tuple[str, ...]) -> None:
+    if not train.rounded_steps:
+        return
+    if config.latency.precision not in INTEGERS:
+        raise UserError(
+            f"config.train.rounded_steps is {train.rounded_steps}, but no integers ship: "
+            f"config.latency.precision is {config.latency.precision!r}; set it to {' or '.join(INTEGERS)}"
+        )
+    for phase in (phase for phase in ROUNDED if phase in phases):
+        if train.rounded_steps > train.steps(phase):
+            raise UserError(
+                f"config.train.rounded_steps is {train.rounded_steps}: the phase {phase!r} has {train.steps(phase)} "
+                "steps, and so many of them at most can be rounded"
+            )
 
 
 def _check_yardstick(config: ml_collections.ConfigDict, network: NetworkSpec) -> None:

@@ -11,6 +11,8 @@ from rtseg_jax.config import base_config, check_sampling, run_spec
 from rtseg_jax.data import dataset_info
 from rtseg_jax.describe import describe
 from rtseg_jax.errors import UserError
+from rtseg_jax.models.rounding import Integers
+from rtseg_jax.training import phases
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = {path.stem: path for path in sorted((ROOT / "configs").glob("*.py"))}
@@ -116,6 +118,26 @@ def test_settings_of_the_search_by_worth_are_checked(field, value, told):
     config = base_config()
     config.search[field] = value
     with pytest.raises(UserError, match=told):
+        run_spec(config)
+
+
+def test_rounding_needs_integers_and_steps():
+    config = base_config()
+    assert phases.rounding(run_spec(config), "finetune") is None
+    config.train.rounded_steps, config.train.uniform_steps = 200, 100
+    with pytest.raises(
+        UserError, match=r"rounded_steps is 200, but no integers ship: .*precision is 'float32'; set it"
+    ):
+        run_spec(config)
+    config.latency.precision = "int8_float_attention"
+    with pytest.raises(UserError, match=r"rounded_steps is 200: the phase 'uniform' has 100 steps"):
+        run_spec(config)
+    config.train.uniform_steps = 300
+    spec = run_spec(config)
+    assert phases.rounding(spec, "pretrain") is None
+    assert phases.rounding(spec, "uniform") == (100, Integers(in_attention=False))
+    config.train.rounded_steps = -1
+    with pytest.raises(UserError, match=r"config.train.rounded_steps is -1: it must be at least 0"):
         run_spec(config)
 
 

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import functools
 import io
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from jaxtyping import UInt8
 
 from rtseg_jax.architecture import Block, Network
 from rtseg_jax.errors import UserError
+from rtseg_jax.export.calibration import with_own_ranges
 from rtseg_jax.export.heads import Normalization, Variables, network_function
 from rtseg_jax.export.spec import FLOAT_ATTENTION, INT8, ExportSpec
 from rtseg_jax.export.tflite import Shape, block_function, block_input_shapes, converter_of, versions_that_meet
@@ -82,10 +84,12 @@ def convert_integers(
     from tensorflow.lite.python import convert
 
     borders = {"input_data_type": tf.int8, "output_data_type": tf.int8} if integer_borders else {}
+    inputs = list(inputs)
     with versions_that_meet(), start_up_lines_left_out():
         converter = _integer_converter(function, input_shapes, inputs, dtype)
         converter._experimental_calibrate_only = True  # as its QuantizationDebugger does, which knows no borders
-        return convert.mlir_quantize(converter.convert(), denylisted_ops=list(FLOAT_OPERATORS[quantize]), **borders)
+        calibrated = with_own_ranges(converter.convert(), inputs)
+        return convert.mlir_quantize(calibrated, denylisted_ops=list(FLOAT_OPERATORS[quantize]), **borders)
 
 
 def _integer_converter(
@@ -94,7 +98,8 @@ def _integer_converter(
     tf = import_tensorflow()
     converter = converter_of(function, input_shapes, dtype)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: iter(inputs)
+    # TensorFlow's calibrator says which tensors have ranges; `with_own_ranges` measures them.
+    converter.representative_dataset = lambda: itertools.islice(inputs, 1)
     return converter
 
 
@@ -130,7 +135,8 @@ class Calibrated:
         check_pictures(len(pictures), f"--quantize={spec.quantize}")
         function = network_function(network, variables, normalization, spec.head)
         dtype, shapes = _dtype(spec), [(spec.batch, *spec.size, 3)]
-        converter = _integer_converter(function, shapes, _Inputs(pictures, spec.batch, dtype), dtype)
+        inputs = _Inputs(pictures, spec.batch, dtype)
+        converter = _integer_converter(function, shapes, inputs, dtype)
         self._head, self._float = spec.head, list(FLOAT_OPERATORS[spec.quantize])
         options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=self._float)
         with versions_that_meet(), start_up_lines_left_out():
@@ -139,6 +145,8 @@ class Calibrated:
                 debug_options=options,
                 debug_dataset=lambda: iter(_Inputs(pictures[:MEASURED_PICTURES], spec.batch, dtype)),
             )
+            self._debugger.calibrated_model = with_own_ranges(self._debugger.calibrated_model, inputs)
+            self._debugger.options = options  # rounds once more, by these ranges
 
     @functools.cached_property
     def layers(self) -> tuple[LayerError, ...]:

@@ -2,13 +2,12 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Array, Shaped
 
-from rtseg_jax.export.interpreter import load_interpreter
+from rtseg_jax.export.interpreter import inputs_in_order, load_interpreter
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,10 +58,7 @@ class TFLiteFunction:
 
     def __init__(self, model: bytes, threads: int = 1):
         self._interpreter = load_interpreter(model, threads)
-        signatures = self._interpreter.get_signature_list()
-        details = self._interpreter.get_signature_runner().get_input_details() if signatures else {}
-        unordered = self._interpreter.get_input_details()
-        self._inputs = list(details.values()) or sorted(unordered, key=_position)
+        self._inputs = inputs_in_order(self._interpreter)
         (self._output,) = self._interpreter.get_output_details()
 
     @property
@@ -76,11 +72,6 @@ class TFLiteFunction:
             self._interpreter.set_tensor(detail["index"], np.asarray(value, detail["dtype"]))
         self._interpreter.invoke()
         return self._interpreter.get_tensor(self._output["index"])
-
-
-def _position(detail: dict[str, Any]) -> tuple[int, str]:
-    """By the number that the name ends with: the tenth input after the ninth."""
-    return len(detail["name"]), detail["name"]
 
 
 def compare(

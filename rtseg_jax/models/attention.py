@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rtseg_jax.models.convolution import Lowering, conv2d
+from rtseg_jax.models.rounding import FLOATS, Numbers
 
 Mask = Float[Array, " c"] | None
 Map = Float[Array, "b h w c"]
@@ -32,22 +33,24 @@ def layer_norm(
     epsilon: float,
     dtype: Any,
     lowering: Lowering,
+    numbers: Numbers = FLOATS,
 ) -> Map:
     """Layer norm over the kept channels only: mean and variance are divided by their number.
 
-    What masked channels hold afterwards is masked by the next kernel.
+    What masked channels hold afterwards is masked by the next kernel. A file has an operator for every step.
     """
     x = x.astype(jnp.float32)
-    if mask is None:
-        mean = channel_mean(x, lowering)
-        variance = channel_mean(jnp.square(x - mean), lowering)
-    else:
-        kept = per_pixel(mask)
-        number = mask.sum()
-        mean = (x * kept).sum(-1, keepdims=True) / number
-        variance = (jnp.square(x - mean) * kept).sum(-1, keepdims=True) / number
-    normal = (x - mean) * jax.lax.rsqrt(variance + epsilon)
-    return (normal * per_pixel(scale) + per_pixel(shift)).astype(dtype)
+
+    def mean(x: Map) -> jax.Array:
+        if mask is None:
+            return channel_mean(x, lowering)
+        return (x * per_pixel(mask)).sum(-1, keepdims=True) / mask.sum()
+
+    average = numbers.held(mean(x))
+    variance = mean(numbers.held(jnp.square(numbers.held(x - average))))
+    normal = numbers.held(x - average) * numbers.held(jax.lax.rsqrt(numbers.positive(variance + epsilon)))
+    scaled = numbers.held(numbers.held(normal) * numbers.held(per_pixel(scale)))
+    return (scaled + numbers.held(per_pixel(shift))).astype(dtype)
 
 
 def unit_norm(x: Map, mask: Mask, *, epsilon: float, lowering: Lowering) -> Map:
@@ -64,26 +67,31 @@ def attention(
     value: Float[Array, "b h2 w2 c2"],
     heads: int,
     scale: float | None = None,
+    numbers: Numbers = FLOATS,
 ) -> Float[Array, "b h w c2"]:
     """Softmax(scale · Q·Kᵀ)·V (equation 1 of the paper), in rank 4 with heads as the second axis.
 
     The paper's equation lost its scale in print; 1/√d is the standard one, and what None stands for.
     """
     b, h, w, c = query.shape
-    scores = jnp.einsum("bhnd,bhmd->bhnm", _split(query, heads), _split(key, heads))
-    scores = scores * ((c // heads) ** -0.5 if scale is None else scale)
-    weights = jax.nn.softmax(scores.astype(jnp.float32), axis=-1).astype(query.dtype)
+    scores = numbers.held(jnp.einsum("bhnd,bhmd->bhnm", _split(query, heads), _split(key, heads)))
+    scores = numbers.held(scores * ((c // heads) ** -0.5 if scale is None else scale))
+    weights = numbers.attention(jax.nn.softmax(scores.astype(jnp.float32), axis=-1)).astype(query.dtype)
     mixed = jnp.einsum("bhnm,bhmd->bhnd", weights, _split(value, heads))
     return mixed.transpose(0, 2, 1, 3).reshape(b, h, w, value.shape[-1])
 
 
 def linear_attention(
-    query: Float[Array, "b h w c"], key: Float[Array, "b h2 w2 c"], value: Float[Array, "b h2 w2 c2"], mask: Mask
+    query: Float[Array, "b h w c"],
+    key: Float[Array, "b h2 w2 c"],
+    value: Float[Array, "b h2 w2 c2"],
+    mask: Mask,
+    numbers: Numbers = FLOATS,
 ) -> Float[Array, "b h w c2"]:
     """Q·(Kᵀ·V), over the kept channels of the keys (`mask`)."""
     b, h, w, _ = query.shape
     key = key if mask is None else key * per_pixel(mask).astype(key.dtype)
-    summary = jnp.einsum("bhnd,bhne->bhde", _split(key, 1), _split(value, 1))
+    summary = numbers.product(jnp.einsum("bhnd,bhne->bhde", _split(key, 1), _split(value, 1)))
     mixed = jnp.einsum("bhnd,bhde->bhne", _split(query, 1), summary)
     return mixed.reshape(b, h, w, value.shape[-1])
 

@@ -14,6 +14,7 @@ from rtseg_jax.architecture import Block, Mixed, Tensor, guidance, operators
 from rtseg_jax.architecture.graph import Weight
 from rtseg_jax.models.convolution import Lowering
 from rtseg_jax.models.operators import Context, Map, apply_op
+from rtseg_jax.models.rounding import FLOATS, Numbers, passed_on
 from rtseg_jax.models.variables import Path, collection, lookup, nested
 
 
@@ -48,6 +49,7 @@ class BlockModule(nn.Module):
     dtype: Any
     lowering: Lowering
     rows_divided: bool = False
+    numbers: Numbers = FLOATS
 
     @nn.compact
     def __call__(
@@ -69,14 +71,17 @@ class BlockModule(nn.Module):
             lambda w: arrays[w.name],
             moved.__setitem__,
             rows_divided=self.rows_divided,
+            numbers=self.numbers,
         )
+        passed = passed_on(self.block)
         values = dict(zip(self.block.inputs, inputs, strict=True))
         for op in self.block.ops:
             read = [values[tensor] for tensor in op.inputs]
             if isinstance(op, operators.Resize) and op.output == self.block.output:
                 read[0] = read[0].astype(jnp.float32)  # a head's logits: what is interpolated next is compared
             with jax.named_scope(op.name) if op.weights else contextlib.nullcontext():
-                values[op.output] = apply_op(op, read, context)
+                y = apply_op(op, read, context)
+            values[op.output] = y if op.output in passed else self.numbers.output(op, read, y)
         if not self.is_initializing():
             self._move(moved)
         if seen is not None:
@@ -124,6 +129,7 @@ class SegmentationNetwork(nn.Module):
       lowering: how operators are expressed, see `models.convolution`.
       rematerialize: whether a derivative keeps only what blocks hand on, and computes again what is inside them.
       rows_divided: whether devices share the rows of a picture, see `batch_norm`.
+      numbers: in which is computed, see `rounding`; heads that only training has compute in floats.
     """
 
     network: declaration.Network
@@ -131,6 +137,7 @@ class SegmentationNetwork(nn.Module):
     lowering: Lowering = "native"
     rematerialize: bool = False
     rows_divided: bool = False
+    numbers: Numbers = FLOATS
 
     @nn.compact
     def __call__(
@@ -156,8 +163,11 @@ class SegmentationNetwork(nn.Module):
 
         seen: dict[Tensor, Map] = {}
 
+        shipped = {block.name for block in self.network.plain_blocks}
+
         def run(block: Block) -> Map:
-            module = BlockModule(block, self.dtype, self.lowering, self.rows_divided, name=block.name)
+            numbers = self.numbers if block.name in shipped else FLOATS
+            module = BlockModule(block, self.dtype, self.lowering, self.rows_divided, numbers, name=block.name)
             inputs = [values[tensor] for tensor in block.inputs]
             if features and block == self.network.blocks[-1]:  # whose inner maps must not be computed again
                 return module(inputs, masks, train=train, seen=seen)

@@ -34,9 +34,11 @@ from rtseg_jax.models.cells import cell_conv, cell_depthwise, coordinates, patch
 from rtseg_jax.models.convolution import Lowering, conv2d, conv_transpose2d, depthwise_conv2d, spatial, transpose_margin
 from rtseg_jax.models.pooling import adaptive_average_pool, average_pool, max_pool
 from rtseg_jax.models.resize import resize
+from rtseg_jax.models.rounding import FLOATS, FUSED, Numbers
 from rtseg_jax.models.sampling import warp
 
 Masks = Mapping[str, Float[Array, " _"]] | None
+Activating = operators.Conv | operators.ConvTranspose | operators.BatchNorm | operators.Add | operators.Activate
 Map = Float[Array, "b _ _ _"]  # the maps of one operator differ in size and channels
 
 
@@ -52,6 +54,7 @@ class Context:
       load: the array of a weight.
       store: takes a new value of a running statistic.
       rows_divided: whether devices share the rows of a picture.
+      numbers: in which is computed.
     """
 
     masks: Masks
@@ -61,6 +64,7 @@ class Context:
     load: Callable[[Weight], jax.Array]
     store: Callable[[Weight, jax.Array], None]
     rows_divided: bool = False
+    numbers: Numbers = FLOATS
 
     def mask(self, groups: Groups) -> Mask:
         """Mask of channels in the order of their groups."""
@@ -70,7 +74,13 @@ class Context:
 
     def weights(self, op: Op) -> dict[Role, jax.Array]:
         """The arrays of an operator by what they do; kernels are masked."""
-        return {weight.role: self._masked(weight) for weight in op.weights}
+        arrays = {weight.role: self._masked(weight) for weight in op.weights}
+        return {role: self.numbers.kernel(x) if role == "kernel" else x for role, x in arrays.items()}
+
+    def activated(self, x: Map, op: Activating, *, fused: tuple[operators.Activation, ...] = FUSED) -> Map:
+        """The activation of an operator; those in `fused` are no operators of their own in a file."""
+        slope = next((self.load(weight) for weight in op.weights if weight.role == "slope"), None)
+        return activate(x if op.activation in fused else self.numbers.held(x), op.activation, slope)
 
     def norm(self, op: operators.Conv | operators.ConvTranspose | operators.BatchNorm, x: Map) -> Map:
         """Batch norm with an operator's weights."""
@@ -109,8 +119,7 @@ def _(op: operators.Conv, inputs: list[Map], context: Context) -> Map:
     settings: dict[str, Any] = {"stride": op.stride, "padding": op.padding, "dilation": op.dilation}
     x = convolve(inputs[0], weights["kernel"].astype(context.dtype), **settings, lowering=context.lowering)
     x = _add_bias(x, weights)
-    x = context.norm(op, x) if op.norm else x
-    return activate(x, op.activation, weights.get("slope"))
+    return context.activated(context.norm(op, x) if op.norm else x, op)
 
 
 @apply_op.register
@@ -126,19 +135,19 @@ def _(op: operators.ConvTranspose, inputs: list[Map], context: Context) -> Map:
     x = context.norm(op, x) if op.norm else x
     # In inference the same numbers, in an order in which a converter folds the norm into the convolution, but not the
     # activation: phones know transposed convolutions without one.
-    return activate(x if context.train else x[window], op.activation, weights.get("slope"))
+    return context.activated(x if context.train else x[window], op, fused=(None,))
 
 
 @apply_op.register
 def _(op: operators.BatchNorm, inputs: list[Map], context: Context) -> Map:
-    return activate(context.norm(op, inputs[0]), op.activation, context.weights(op).get("slope"))
+    return context.activated(context.norm(op, inputs[0]), op)
 
 
 @apply_op.register
 def _(op: operators.LayerNorm, inputs: list[Map], context: Context) -> Map:
     weights, mask = context.weights(op), context.mask(op.output.groups)
     settings: dict[str, Any] = {"epsilon": op.epsilon, "dtype": context.dtype, "lowering": context.lowering}
-    return layer_norm(inputs[0], weights["scale"], weights["shift"], mask, **settings)
+    return layer_norm(inputs[0], weights["scale"], weights["shift"], mask, **settings, numbers=context.numbers)
 
 
 @apply_op.register
@@ -148,7 +157,7 @@ def _(op: operators.UnitNorm, inputs: list[Map], context: Context) -> Map:
 
 @apply_op.register
 def _(op: operators.Attention, inputs: list[Map], context: Context) -> Map:
-    return attention(inputs[0], inputs[1], inputs[2], op.heads.size, op.scale)
+    return attention(inputs[0], inputs[1], inputs[2], op.heads.size, op.scale, context.numbers)
 
 
 @apply_op.register
@@ -158,28 +167,31 @@ def _(op: operators.Position, inputs: list[Map], context: Context) -> Map:
         vectors = context.weights(op)["bias"].astype(x.dtype)
         line = vectors[None, :, None] if op.axis == "rows" else vectors[None, None]
         line = resize(line, spatial(x), lowering="native")
-    return x + line
+    return x + context.numbers.held(line)
 
 
 @apply_op.register
 def _(op: operators.LinearAttention, inputs: list[Map], context: Context) -> Map:
-    return linear_attention(inputs[0], inputs[1], inputs[2], context.mask(op.inputs[1].groups))
+    return linear_attention(inputs[0], inputs[1], inputs[2], context.mask(op.inputs[1].groups), context.numbers)
 
 
 @apply_op.register
 def _(op: operators.Add, inputs: list[Map], context: Context) -> Map:
-    return activate(functools.reduce(jnp.add, inputs), op.activation, context.weights(op).get("slope"))
+    total = inputs[0]
+    for x in inputs[1:-1]:
+        total = context.numbers.held(total + x)
+    return context.activated(total + inputs[-1], op)
 
 
 @apply_op.register
 def _(op: operators.Activate, inputs: list[Map], context: Context) -> Map:
-    return activate(inputs[0], op.activation, context.weights(op).get("slope"))
+    return context.activated(inputs[0], op)
 
 
 @apply_op.register
 def _(op: operators.Gate, inputs: list[Map], context: Context) -> Map:
-    gate = activate(inputs[1], op.activation)
-    return inputs[0] * (1 - gate if op.complement else gate)
+    gate = context.numbers.activated(activate(inputs[1], op.activation), op.activation)
+    return inputs[0] * (context.numbers.held(1 - gate) if op.complement else gate)
 
 
 @apply_op.register

@@ -7,6 +7,9 @@ import jax.numpy as jnp
 
 from rtseg_jax.architecture import ArchSpec, Network, declare_spec
 from rtseg_jax.architecture.guidance import with_detail_head
+from rtseg_jax.config import RunSpec
+from rtseg_jax.export.spec import FLOAT_ATTENTION
+from rtseg_jax.models.rounding import Integers
 from rtseg_jax.models.variables import grafted
 from rtseg_jax.search.decide import landing_warnings
 from rtseg_jax.search.rounds import architecture_of, default_paths
@@ -21,6 +24,7 @@ from rtseg_jax.training.placement import Placement
 from rtseg_jax.training.processes import by_first, say, told
 from rtseg_jax.training.run import Costs, Run, log_warnings
 from rtseg_jax.training.scoring import make_scorer
+from rtseg_jax.training.specs import ROUNDED
 from rtseg_jax.training.state import TrainState
 from rtseg_jax.training.step import SearchRule, StepSetup
 from rtseg_jax.training.teaching import named_teacher, supernet_teacher
@@ -96,6 +100,7 @@ def fit(
         teacher=None if taught_by is None else run.model(taught_by.network),
         augment=run.augment,
         teacher_heads=taught_by is not None and taught_by.heads,
+        rounding=rounding(run.spec, phase),
     )
     scorer = make_scorer(run.model(network), run.dataset, run.spec.data, run.spec.train, run.placement)
     arch = None if rule is None else initial_worth(network, run.spec.search.samples)
@@ -115,6 +120,13 @@ def fit(
     results = {"miou": scorer(state.variables, plain).miou, "steps": run.spec.train.steps(phase)}
     by_first(run.workdir.append_history, {"phase": phase, "step": results["steps"], "miou": results["miou"]})
     return results
+
+
+def rounding(spec: RunSpec, phase: str) -> tuple[int, Integers] | None:
+    """From which step of a phase on, counted from 0, and how its network rounds as the file that ships; None: never."""
+    if phase not in ROUNDED or not spec.train.rounded_steps:
+        return None
+    return spec.train.steps(phase) - spec.train.rounded_steps, Integers(spec.latency.precision != FLOAT_ATTENTION)
 
 
 def own_variables(variables: Any, network: Network) -> Any:

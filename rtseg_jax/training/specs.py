@@ -8,6 +8,9 @@ from rtseg_jax.search.uniform import FORMS
 CHAIN = ("pretrain", "search", "finetune")
 """The phases that lead to the searched network, each continuing the one before."""
 
+ROUNDED = ("finetune", "uniform", "train")
+"""The phases that train a decided network, which may end with it rounded as its exported file."""
+
 
 @dataclasses.dataclass(frozen=True)
 class MeshSpec:
@@ -33,6 +36,7 @@ class TrainSpec:
     pretrain_steps: int
     search_steps: int
     finetune_steps: int
+    rounded_steps: int
     uniform_steps: int
     restarts: bool
     learning_rate: float
@@ -63,7 +67,15 @@ class TrainSpec:
             if getattr(self, name) < 1:
                 raise UserError(f"config.train.{name} is {getattr(self, name)}: it must be at least 1")
         steps = ("pretrain_steps", "search_steps", "finetune_steps")
-        for name in (*steps, "warmup_steps", "eval_every", "num_threads", "num_workers", "patience_minutes"):
+        for name in (
+            *steps,
+            "rounded_steps",
+            "warmup_steps",
+            "eval_every",
+            "num_threads",
+            "num_workers",
+            "patience_minutes",
+        ):
             if getattr(self, name) < 0:
                 raise UserError(f"config.train.{name} is {getattr(self, name)}: it must be at least 0")
         if self.uniform_steps < -1:

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from rtseg_jax.architecture import Network
 from rtseg_jax.models import Architecture, SegmentationNetwork
 from rtseg_jax.models.normalization import normalize
+from rtseg_jax.models.rounding import Numbers
 from rtseg_jax.search.cost import Target
 from rtseg_jax.training.losses import LossSpec, segmentation_losses, total_loss
 from rtseg_jax.training.placement import Placement
@@ -72,6 +73,7 @@ class StepSetup:
       main_loss_only: whether the architecture learns nothing from auxiliary heads; their weights do.
       teacher_heads: whether the teacher's auxiliary heads teach the student's.
       placement: of state and batch on the devices; None where there is one device.
+      rounding: from which step on, counted from 0, and how the network rounds as its exported file; None: never.
     """
 
     model: SegmentationNetwork
@@ -84,6 +86,7 @@ class StepSetup:
     main_loss_only: bool = False
     teacher_heads: bool = False
     placement: Placement | None = None
+    rounding: tuple[int, Numbers] | None = None
 
 
 def make_step(setup: StepSetup) -> Callable[[TrainState, Batch, Any], tuple[TrainState, Metrics]]:
@@ -104,19 +107,31 @@ def make_step(setup: StepSetup) -> Callable[[TrainState, Batch, Any], tuple[Trai
             teacher_variables = teacher_variables if placement is None else placement.gathered(teacher_variables)
             teacher_outputs = setup.teacher.apply(teacher_variables, images, **wanted)
 
-        def loss_fn(trained: tuple[Any, Any]) -> tuple[jax.Array, tuple[Any, Metrics]]:
-            params, arch = trained
-            sample = _sample(setup, state, arch, key)
-            variables = {"params": params, "batch_stats": state.batch_stats}
-            outputs, updated = _forward(setup, variables, images, sample.architecture, key)
-            if setup.main_loss_only:
-                outputs = _heads_apart(setup, variables, images, sample.architecture, key, outputs)
-            losses = segmentation_losses(outputs, batch["label"], teacher_outputs, setup.loss) | sample.losses
-            stats = _keep_unselected(setup.model.network, state.batch_stats, updated, sample.architecture)
-            total = total_loss(losses, setup.loss, setup.search.loss_factor(state) if setup.search else 1.0)
-            return total, (stats, {"losses": losses | {"total": total}, **sample.metrics})
+        def derivatives(setup: StepSetup, images: jax.Array) -> tuple[Any, tuple[Any, Metrics]]:
+            def loss_fn(trained: tuple[Any, Any]) -> tuple[jax.Array, tuple[Any, Metrics]]:
+                params, arch = trained
+                sample = _sample(setup, state, arch, key)
+                variables = {"params": params, "batch_stats": state.batch_stats}
+                outputs, updated = _forward(setup, variables, images, sample.architecture, key)
+                if setup.main_loss_only:
+                    outputs = _heads_apart(setup, variables, images, sample.architecture, key, outputs)
+                losses = segmentation_losses(outputs, batch["label"], teacher_outputs, setup.loss) | sample.losses
+                stats = _keep_unselected(setup.model.network, state.batch_stats, updated, sample.architecture)
+                total = total_loss(losses, setup.loss, setup.search.loss_factor(state) if setup.search else 1.0)
+                return total, (stats, {"losses": losses | {"total": total}, **sample.metrics})
 
-        gradients, (stats, metrics) = jax.grad(loss_fn, has_aux=True)((weights, state.arch))
+            return jax.grad(loss_fn, has_aux=True)((weights, state.arch))
+
+        if setup.rounding is None:
+            gradients, (stats, metrics) = derivatives(setup, images)
+        else:
+            first, numbers = setup.rounding
+            rounded = dataclasses.replace(setup, model=setup.model.clone(numbers=numbers))
+            gradients, (stats, metrics) = jax.lax.cond(
+                state.step >= first,
+                lambda: derivatives(rounded, normalize(batch["image"], numbers)),
+                lambda: derivatives(setup, images),
+            )
         moved = _update(setup, state, gradients[0], stats)
         return (moved, metrics) if setup.search is None else setup.search.learn(moved, gradients[1], metrics)
 

@@ -30,7 +30,12 @@ FREE_FIELDS = (
     "data.cache_gib",
 )  # may differ between two starts of a run
 
-LATER_FIELDS = {"latency.precision": "float32", "network.mlp_activation": "gelu", "search.prior": 0.0}
+LATER_FIELDS = {
+    "latency.precision": "float32",
+    "network.mlp_activation": "gelu",
+    "search.prior": 0.0,
+    "train.rounded_steps": 0,
+}
 """Fields that came when there were runs already, and what those did: they go on under these values."""
 
 

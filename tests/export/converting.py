@@ -23,6 +23,7 @@ from rtseg_jax.export.heads import network_function
 from rtseg_jax.export.interpreter import load_interpreter
 from rtseg_jax.export.spec import FLOAT_ATTENTION, INTEGERS, LITERT, ExportSpec
 from rtseg_jax.latency.sampling import living
+from rtseg_jax.models.convolution import conv2d
 from rtseg_jax.models.network import BlockModule
 from rtseg_jax.zoo import BiSeNetV2, RTSeg
 
@@ -129,6 +130,7 @@ def check_numbers() -> dict:
     pictures = np.repeat(picture, integer.FEWEST_PICTURES, 0)
     shipped = integer.Calibrated(network, variables, spec, (MEAN, STD), pictures).convert()
     return {
+        "addend": addend_range(),
         "weights": {name: weight_types(model) for name, model in files.items()},
         "borders": {name: border_types(model) for name, model in files.items()},
         "operators": {name: operators.inspect(model).operators for name, model in files.items()},
@@ -136,6 +138,22 @@ def check_numbers() -> dict:
         "attention": {q: output_types(model, ("BATCH_MATMUL", "SOFTMAX", "CONV_2D")) for q, model in attention.items()},
         "network_alike": of_sweeps == shipped,
     }
+
+
+def addend_range() -> list:
+    """Least and largest number that the small part of a sum can be in a file of integers: half of ±1, added to ±100."""
+    half = 0.5 * jnp.eye(4)[None, None]
+    small, large = (scale * np.linspace(-1, 1, 64, dtype=np.float32).reshape(1, 4, 4, 4) for scale in (1, 100))
+
+    def function(a, b):
+        return conv2d(conv2d(a, half, lowering="export") + b, half, lowering="export")
+
+    model = integer.convert_integers(function, [small.shape] * 2, [[small, large]])
+    interpreter = load_interpreter(model, keep_every_tensor=True)
+    (addition,) = [op for op in interpreter._get_ops_details() if op["op_name"] == "ADD"]
+    tensors = {detail["index"]: detail["quantization"] for detail in interpreter.get_tensor_details()}
+    scale, zero = min(tensors[number] for number in addition["inputs"])
+    return [scale * (-128 - zero), scale * (127 - zero)]
 
 
 def weight_types(model: bytes) -> dict:

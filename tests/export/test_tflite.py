@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers.operator_cases import CASES as CASES_OF_OPERATORS
 
@@ -99,6 +100,11 @@ def test_products_of_attention_stay_in_floats_by_choice(found: dict):
         "int8": {"BATCH_MATMUL": ["INT8"], "SOFTMAX": ["INT8"], "CONV_2D": ["INT8"]},
         "int8_float_attention": {"BATCH_MATMUL": ["FLOAT32"], "SOFTMAX": ["FLOAT32"], "CONV_2D": ["INT8"]},
     }
+
+
+def test_the_range_of_an_addend_is_not_that_of_the_sum(found: dict):
+    """The sum is written into the addend's memory, which TensorFlow's calibrator looks at: [−100.5, 100.5]."""
+    np.testing.assert_allclose(found["numbers"]["addend"], [-0.5, 0.5], atol=0.5 / 127)
 
 
 def test_networks_of_integer_sweeps_are_those_that_are_exported(found: dict):

@@ -8,11 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers.filling import random_variables
 
-from rtseg_jax.architecture import declare
+from rtseg_jax.architecture import Builder, Network, Tensor, declare
+from rtseg_jax.architecture.builder import fixed
+from rtseg_jax.architecture.extents import IMAGE
 from rtseg_jax.config import base_config
 from rtseg_jax.models import Architecture, SegmentationNetwork
 from rtseg_jax.models.normalization import normalize
+from rtseg_jax.models.rounding import Integers
 from rtseg_jax.search.arch_params import ArchParams, initialize
 from rtseg_jax.search.cost import Target
 from rtseg_jax.search.estimators import binarize, sample_path
@@ -366,3 +370,36 @@ def test_the_teacher_gets_no_gradient_and_changes_the_student():
     assert all(np.all(np.asarray(leaf) == 0) for leaf in jax.tree.leaves(to_teacher))
     without = jax.grad(lambda s: total_loss(segmentation_losses(s, labels, None, LossSpec()), LossSpec()))(student)
     assert np.abs(np.asarray(to_student["logits"] - without["logits"])).max() > 1e-4
+
+
+def one_layer():
+    """A convolution and a classifier."""
+    image = Tensor("image", (fixed("image", 3),), IMAGE)
+    b = Builder("head", "head", "head")
+    x = b.conv("conv", image, b.group("out", 8), stride=2, activation="relu")
+    x = b.conv("classifier", x, fixed("classes", 3), kernel=1, bias=True, norm=False)
+    b.resize("logits", x, image)
+    return Network(image, (b.build(),))
+
+
+def test_only_the_last_steps_round():
+    """Before, a step is the one without the option; from then on that of a network which always rounds."""
+    network = one_layer()
+    model = SegmentationNetwork(network)
+    plain = StepSetup(model=model, optimizer=optax.sgd(RATE), loss=dataclasses.replace(LOSS, gamma=0.0), seed=3)
+    last = dataclasses.replace(plain, rounding=(7, Integers()))
+    always = dataclasses.replace(plain, rounding=(0, Integers()))
+    step, never, rounded = (jax.jit(make_step(setup)) for setup in (last, plain, always))
+    fresh = random_variables(network)
+    params, stats = fresh["params"], fresh["batch_stats"]
+
+    def state(number):
+        return TrainState(jnp.int32(number), params, stats, plain.optimizer.init(params))
+
+    batch = batch_of(0)
+    for number, other in ((6, never), (7, rounded)):
+        after, expected = step(state(number), batch, None)[0], other(state(number), batch, None)[0]
+        assert_close(after.params, expected.params, 1e-5)
+    one, two = (of(state(7), batch, None)[1]["losses"]["total"] for of in (never, rounded))
+    assert 1e-4 < abs(float(one - two)) < 1
+    assert "cond" not in str(jax.make_jaxpr(never)(state(0), batch, None))
