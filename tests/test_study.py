@@ -1,6 +1,5 @@
 """The arithmetic of the study and of fronts, on made-up rows; their trainings are those of `train_and_evaluate`."""
 
-
 import pytest
 
 from benchmarks.study import margin, markdown

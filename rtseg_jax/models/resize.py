@@ -51,8 +51,8 @@ def _two_products(x: Array, size: tuple[int, int], method: str, align_corners: b
     pairs = zip((h, w), size, strict=True)
     rows, columns = (_shares(before, after, method, align_corners, x.dtype) for before, after in pairs)
     tall = jnp.einsum("Hh,bhn->bHn", rows, x.reshape(b, h, w * c))
-    wide = jnp.einsum("Ww,nwc->nWc", columns, tall.reshape(b * size[0], w, c))
-    return wide.reshape(b, *size, c)
+    # Pictures and rows stay two axes: devices may share both, and could not share one of the two made one.
+    return jnp.einsum("Ww,bHwc->bHWc", columns, tall.reshape(b, size[0], w, c))
 
 
 def _shares(before: int, after: int, method: str, align_corners: bool, dtype: Any) -> Array:

@@ -15,14 +15,18 @@ if __name__ == "__main__":
     os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {quick_compiles.FLAGS}"
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 from test_scoring import INFO, TRAIN, Noise
 from test_scoring import SPEC as DATA
 from test_step import ARCH_SGD, SEARCH, SPEC, latency
 
+from benchmarks.scaling import collectives
 from rtseg_jax.architecture import declare
 from rtseg_jax.data import Dataset
 from rtseg_jax.models import SegmentationNetwork, initial_variables
+from rtseg_jax.models.resize import resize
 from rtseg_jax.search import arch_params
 from rtseg_jax.search.cost import Target
 from rtseg_jax.search.worth_params import initial_worth
@@ -122,6 +126,21 @@ def confusion(name):
     return make_counter(model, Dataset(INFO, Eleven(), Eleven()), data, OPTIMIZATION, placement)(variables, None)
 
 
+def exchanged():
+    """Bytes of the largest map that devices exchange for 64×64 logits of 8×8, the rows of a picture on two devices."""
+    mesh = jax.make_mesh((4, 2), ("pictures", "rows"))
+    shared = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("pictures", "rows"))
+
+    def loss(factors, x, labels):
+        logits = resize(x * factors, (64, 64), lowering="native")
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+    shapes = [((3,), jnp.float32), ((8, 8, 8, 3), jnp.float32), ((8, 64, 64), jnp.int32)]
+    step = jax.jit(jax.grad(loss), in_shardings=(None, shared, shared))
+    program = step.lower(*(jax.ShapeDtypeStruct(*shape) for shape in shapes)).compile().as_text()
+    return max(collective.size for collective in collectives(program))
+
+
 def main():
     results = {}
     searches = (
@@ -133,6 +152,7 @@ def main():
             results |= {f"{rule}/{name}/{key}": value for key, value in search(start, name).items()}
     for name in ("one", "all"):
         results[f"scores/{name}/confusion"] = confusion(name)
+    results["resize/spatial/exchanged"] = exchanged()
     np.savez(sys.argv[1], **results)
 
 

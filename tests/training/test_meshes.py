@@ -65,3 +65,9 @@ def test_confusion_matrices_are_equal_with_a_ragged_last_batch(results):
     np.testing.assert_array_equal(results["scores"]["all"]["confusion"], expected)
     pixels = 2 * (35 + 36 + 192 + 35 + 600) + 35  # eleven pictures of five sizes, a quarter of them void
     assert 0.7 * pixels < expected.sum() < 0.8 * pixels
+
+
+@pytest.mark.xdist_group("meshes")
+def test_logits_are_resized_without_a_device_that_has_all_rows(results):
+    """Two pictures on a device: all rows of 64×64 logits of three float32 are as much as the bound."""
+    assert results["resize"]["spatial"]["exchanged"] < 2 * 64 * 64 * 3 * 4
