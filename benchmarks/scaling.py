@@ -3,11 +3,10 @@
     python -m benchmarks.scaling --mesh 8,1,1 [--config configs/search.py] [--batch 64] [--json scaling.json]
     python -m benchmarks.scaling --table scaling.json [--device h100] [--derive 1:8 64:64 64:512 256:2048]
 
-The first compiles the step by worth, without auxiliary heads, for a mesh (data, fsdp, spatial) of simulated CPU
-devices, and counts in XLA's optimized program of one device: floating-point operations and bytes as XLA's cost
-analysis has them, and every collective with its bytes. The second predicts times on a device from its published
-numbers, see docs/scaling.md; with `--derive` also for other numbers of devices and pictures, `devices:pictures`, that
-divide the batch alone.
+The first compiles the step by worth for a mesh (data, fsdp, spatial) of simulated CPU devices, and counts in XLA's
+optimized program of one device: floating-point operations and bytes as XLA's cost analysis has them, and every
+collective with its bytes. The second predicts times on a device from its published numbers, see docs/scaling.md; with
+`--derive` also for other numbers of devices and pictures, `devices:pictures`, that divide the batch alone.
 """
 
 import argparse
