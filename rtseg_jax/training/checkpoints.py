@@ -47,8 +47,9 @@ class Checkpoints:
             cleanup_tmp_directories=not reading,
             create=not reading,
         )
+        handler = ocp.StandardCheckpointHandler()  # unnamed, it warns where only what is known is read
         try:
-            self._manager = ocp.CheckpointManager(folder, options=options)
+            self._manager = ocp.CheckpointManager(folder, item_handlers=handler, options=options)
         except OSError as error:
             raise UserError(f"{folder}: no checkpoint can be written ({_reason(error)}); mend that first") from error
         # Orbax's own scores would keep a folder from being opened whose newest checkpoint is damaged.

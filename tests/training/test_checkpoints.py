@@ -85,12 +85,13 @@ def test_the_best_by_miou_and_the_last_ones_stay(tmp_path):
     assert Checkpoints(tmp_path / "phase", reading=True).steps() == [2, 5, 6]
 
 
-def test_a_run_that_goes_on_knows_the_best(tmp_path):
+def test_a_run_that_goes_on_knows_the_best_and_says_nothing_of_it(tmp_path, caplog):
     for step, miou in ((1, 0.5), (2, 0.9), (3, None), (4, 0.7), (5, None), (6, None)):
         checkpoints = Checkpoints(tmp_path / "phase", 2)
         checkpoints.save(step, tree(step), miou=miou)
         checkpoints.close()
     assert Checkpoints(tmp_path / "phase", reading=True).steps() == [2, 5, 6]
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == []
 
 
 def test_the_position_of_the_input_is_in_the_checkpoint(tmp_path):
