@@ -225,7 +225,7 @@ def _(op: operators.PadChannels, inputs: list[Map], context: Context) -> Map:
 def _(op: operators.Resize, inputs: list[Map], context: Context) -> Map:
     size = spatial(inputs[1]) if len(inputs) > 1 else op.output.extent.step(spatial(inputs[0]))
     settings: dict[str, Any] = {"method": op.method, "align_corners": op.align_corners}
-    return resize(inputs[0], size, **settings, lowering=context.lowering)
+    return resize(inputs[0], size, **settings, lowering=context.lowering, rows_divided=context.rows_divided)
 
 
 @apply_op.register

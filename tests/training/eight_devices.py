@@ -132,7 +132,7 @@ def exchanged():
     shared = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("pictures", "rows"))
 
     def loss(factors, x, labels):
-        logits = resize(x * factors, (64, 64), lowering="native")
+        logits = resize(x * factors, (64, 64), lowering="native", rows_divided=True)
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
     shapes = [((3,), jnp.float32), ((8, 8, 8, 3), jnp.float32), ((8, 64, 64), jnp.int32)]
