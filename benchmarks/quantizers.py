@@ -67,12 +67,13 @@ class Row:
 
 def measured(examination: Examination, calibration: int) -> list[Row]:
     """Rows of all files of a network that LiteRT takes."""
+    pictures = calibration_pictures(examination, calibration)
     written = [
         (numbers, writer, *timed(write))
         for numbers in ("dynamic", *INTEGERS)
-        for writer, write in writers(examination, numbers, calibration).items()
+        for writer, write in writers(examination, numbers, pictures).items()
     ]
-    files = [entry for entry in written if runs(entry[0], entry[1], entry[2])]
+    files = [file for file in written if runs(*file[:3])]
     timings = in_turns(HostCpu(), [model for _, _, model, _ in files])
     return [
         Row(numbers, writer, len(model), seconds, *scored(examination, model), timing.ms)
@@ -90,10 +91,11 @@ def runs(numbers: str, writer: str, model: bytes) -> bool:
     return True
 
 
-def writers(examination: Examination, numbers: str, calibration: int) -> dict[str, Callable[[], bytes]]:
-    """By name, what writes a file with these numbers."""
+def writers(
+    examination: Examination, numbers: str, pictures: UInt8[np.ndarray, "n h w 3"]
+) -> dict[str, Callable[[], bytes]]:
+    """By name, what writes a file with these numbers, calibrated on pictures."""
     trained, spec = examination.trained, dataclasses.replace(examination.spec, quantize=numbers)
-    pictures = calibration_pictures(dataclasses.replace(examination, spec=spec), calibration)
 
     def by_tensorflow() -> bytes:
         if spec.integers:

@@ -150,9 +150,10 @@ def read_rows(path: Place) -> list[Any]:
     Raises:
       UserError: another line is damaged.
     """
-    lines = whole_lines(path)
-    if path.exists() and not path.read_text().endswith("\n"):
-        write_text(path, "".join(f"{line}\n" for line in lines))
+    text = path.read_text() if path.exists() else ""
+    *lines, cut_off = text.split("\n")
+    if cut_off:
+        write_text(path, text.removesuffix(cut_off))
     rows = []
     for number, line in enumerate(lines, start=1):
         try:

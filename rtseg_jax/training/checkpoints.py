@@ -52,9 +52,9 @@ class Checkpoints:
             self._manager = ocp.CheckpointManager(folder, item_handlers=handler, options=options)
         except OSError as error:
             raise UserError(f"{folder}: no checkpoint can be written ({_reason(error)}); mend that first") from error
-        # Orbax's own scores would keep a folder from being opened whose newest checkpoint is damaged.
-        known = {step: self.about(step) for step in self.steps()}
-        self._scores.update({step: about["miou"] for step, about in known.items() if "miou" in about})
+        if not reading:  # Orbax's own scores would keep a folder from being opened whose newest checkpoint is damaged
+            known = {step: self.about(step) for step in self.steps()}
+            self._scores.update({step: about["miou"] for step, about in known.items() if "miou" in about})
 
     def save(self, step: int, tree: Any, about: Mapping[str, Any] | None = None, miou: float | None = None) -> None:
         """Begins to write a checkpoint, with what is to be known about it; it exists only once it is whole.
@@ -62,14 +62,14 @@ class Checkpoints:
         Raises:
           UserError: this one, or the one before, cannot be written.
         """
-        scored = {} if miou is None else {"miou": miou}
+        known: dict[str, Any] = {"version": VERSION, **(about or {})}
         if miou is not None:
-            self._scores[step] = miou
+            known["miou"] = self._scores[step] = miou
         with _writing(self._folder):
             self._manager.save(
                 step,
                 args=ocp.args.StandardSave(tree),
-                custom_metadata={"version": VERSION, **(about or {}), **scored},
+                custom_metadata=known,
                 force=True,
             )
 

@@ -67,15 +67,8 @@ class TrainSpec:
             if getattr(self, name) < 1:
                 raise UserError(f"config.train.{name} is {getattr(self, name)}: it must be at least 1")
         steps = ("pretrain_steps", "search_steps", "finetune_steps")
-        for name in (
-            *steps,
-            "rounded_steps",
-            "warmup_steps",
-            "eval_every",
-            "num_threads",
-            "num_workers",
-            "patience_minutes",
-        ):
+        others = ("rounded_steps", "warmup_steps", "eval_every", "num_threads", "num_workers", "patience_minutes")
+        for name in (*steps, *others):
             if getattr(self, name) < 0:
                 raise UserError(f"config.train.{name} is {getattr(self, name)}: it must be at least 0")
         if self.uniform_steps < -1:
