@@ -29,6 +29,7 @@ from rtseg_jax.deployment.examination import Examination
 from rtseg_jax.deployment.trained import NETWORKS, NORMALIZATION, load_trained
 from rtseg_jax.errors import UserError
 from rtseg_jax.export import tflite
+from rtseg_jax.export.flatbuffer import packed, unpacked
 from rtseg_jax.export.integer import FLOAT_OPERATORS, Calibrated
 from rtseg_jax.export.interpreter import load_interpreter
 from rtseg_jax.export.litert import INPUTS
@@ -128,19 +129,16 @@ def scored(examination: Examination, model: bytes) -> tuple[float, float]:
 
 def with_signature(model: bytes) -> bytes:
     """The file with a signature, without which ai-edge-quantizer does not run it."""
-    import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
-    file = schema.ModelT.InitFromPackedBuf(model, 0)
+    file = unpacked(model)
     graph, signature = file.subgraphs[0], schema.SignatureDefT()
     signature.signatureKey, signature.subgraphIndex = SIGNATURE.encode(), 0
     signature.inputs, signature.outputs = (
         [_named(schema.TensorMapT(), number, graph) for number in numbers] for numbers in (graph.inputs, graph.outputs)
     )
     file.signatureDefs = [signature]
-    builder = flatbuffers.Builder(len(model))
-    builder.Finish(file.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return packed(file)
 
 
 def _named(entry: Any, number: int, graph: Any) -> Any:

@@ -4,13 +4,13 @@ import json
 import shutil
 from pathlib import Path
 
-import flatbuffers
 import numpy as np
 import pytest
 from fake_phone import OTHER, PIXEL, PRINTS, FakePhone
 
 from rtseg_jax import benchmark_tflite
 from rtseg_jax.benchmark_tflite import Latency, growth_mb
+from rtseg_jax.export.flatbuffer import packed
 from rtseg_jax.export.interpreter import load_interpreter
 from rtseg_jax.latency.devices import BACKENDS, android
 from rtseg_jax.latency.devices.android import ANDROID_DEVICES
@@ -36,9 +36,7 @@ def tiny_model(kind: str) -> bytes:
     operator.builtinOptions.newShape = [1, 12]
     graph.inputs, graph.outputs, graph.operators = [0], [1], [operator]
     model.version, model.operatorCodes, model.subgraphs, model.buffers = 3, [code], [graph], [schema.BufferT()]
-    builder = flatbuffers.Builder()
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return packed(model)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import re
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import processes
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -43,10 +43,7 @@ def workdir(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def exported(workdir):
-    command = [sys.executable, str(Path(__file__).with_name("segmenting.py")), str(workdir.root)]
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    processes.run(Path(__file__).with_name("segmenting.py"), workdir.root)
     return workdir.root
 
 

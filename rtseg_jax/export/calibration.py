@@ -7,11 +7,11 @@ their 256 levels.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
-import flatbuffers
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
+from rtseg_jax.export.flatbuffer import packed, unpacked
 from rtseg_jax.export.interpreter import inputs_in_order, load_interpreter
 
 
@@ -22,7 +22,7 @@ def with_own_ranges(calibrated: bytes, inputs: Iterable[list[np.ndarray]]) -> by
       calibrated: what TensorFlow's converter writes before it rounds: in float32, with ranges; of one input at least.
       inputs: of the function, on which ranges are measured.
     """
-    file = schema.ModelT.InitFromPackedBuf(calibrated, 0)
+    file = unpacked(calibrated)
     ranges = {n: tensor.quantization for n, tensor in enumerate(file.subgraphs[0].tensors) if _has_range(tensor)}
     interpreter = load_interpreter(calibrated, keep_every_tensor=True)
     places = [detail["index"] for detail in inputs_in_order(interpreter)]
@@ -35,10 +35,8 @@ def with_own_ranges(calibrated: bytes, inputs: Iterable[list[np.ndarray]]) -> by
         for number, found in ranges.items():
             values = interpreter.get_tensor(number)
             found.min, found.max = [min(found.min[0], values.min())], [max(found.max[0], values.max())]
-    builder = flatbuffers.Builder(len(calibrated))
-    builder.Finish(file.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return packed(file)
 
 
-def _has_range(tensor: schema.TensorT) -> bool:
+def _has_range(tensor: Any) -> bool:
     return tensor.quantization is not None and tensor.quantization.min is not None

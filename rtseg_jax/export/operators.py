@@ -6,6 +6,8 @@ import functools
 import math
 from typing import Any
 
+from rtseg_jax.export.flatbuffer import unpacked
+
 TYPE_BYTES = {"FLOAT32": 4, "FLOAT16": 2, "INT64": 8, "INT32": 4, "INT16": 2, "INT8": 1, "UINT8": 1, "BOOL": 1}
 
 
@@ -29,9 +31,7 @@ class Contents:
 
 def inspect(model: bytes) -> Contents:
     """Reads the main graph of a file."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    file = schema.ModelT.InitFromPackedBuf(model, 0)
+    file = unpacked(model)
     graph = file.subgraphs[0]
     names = _names("BuiltinOperator")
     codes = operator_codes(file)

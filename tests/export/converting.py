@@ -19,6 +19,7 @@ from helpers.filling import block_variables
 from benchmarks.converters import compare
 from rtseg_jax.architecture import ArchSpec, declare, declare_spec
 from rtseg_jax.export import integer, operators, parity, tflite
+from rtseg_jax.export.flatbuffer import unpacked
 from rtseg_jax.export.heads import network_function
 from rtseg_jax.export.interpreter import load_interpreter
 from rtseg_jax.export.spec import FLOAT_ATTENTION, INTEGERS, LITERT, ExportSpec
@@ -158,7 +159,7 @@ def addend_range() -> list:
 
 def weight_types(model: bytes) -> dict:
     """How many constants of four axes, the kernels of convolutions, there are of each type."""
-    file = schema.ModelT.InitFromPackedBuf(model, 0)
+    file = unpacked(model)
     names = {number: name for name, number in vars(schema.TensorType).items()}
     tensors = file.subgraphs[0].tensors
     held = [tensor for tensor in tensors if file.buffers[tensor.buffer].data is not None and len(tensor.shape) == 4]
@@ -167,7 +168,7 @@ def weight_types(model: bytes) -> dict:
 
 def output_types(model: bytes, wanted: tuple[str, ...]) -> dict:
     """Types of the outputs of these operators."""
-    file = schema.ModelT.InitFromPackedBuf(model, 0)
+    file = unpacked(model)
     operator_names, type_names = (
         {number: name for name, number in vars(part).items()} for part in (schema.BuiltinOperator, schema.TensorType)
     )

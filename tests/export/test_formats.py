@@ -1,13 +1,12 @@
 """StableHLO, SavedModel and ONNX: read from disk in another process they are the network; what is refused, and how."""
 
 import importlib.util
-import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from helpers import processes
 
 from rtseg_jax.errors import UserError
 from rtseg_jax.export.formats import FILE_NAMES, FORMATS, ONNX_LIBRARIES, check_request, write_form
@@ -24,13 +23,9 @@ HEADS = {"logits": [1, 33, 65, 3], "lowres_logits": [2, 5, 9, 3], "class_map": [
 @pytest.fixture(scope="session")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict:
     folder = tmp_path_factory.mktemp("exported")
-    script = str(Path(__file__).with_name("exporting.py"))
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "2"}
     for step in ("write", "read"):
-        command = [sys.executable, script, step, str(folder)]
-        result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        assert result.returncode == 0, result.stderr[-3000:]
-    return json.loads((folder / "found.json").read_text())
+        processes.run(Path(__file__).with_name("exporting.py"), step, folder, TF_CPP_MIN_LOG_LEVEL="2")
+    return processes.findings(folder)
 
 
 @pytest.mark.parametrize("head", HEADS)

@@ -1,12 +1,10 @@
 """The GPU accelerator: reading its verdict, and, where the machine has an adapter, the verdict itself."""
 
-import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from helpers import processes
 
 from rtseg_jax.export import gpu
 
@@ -75,11 +73,8 @@ def test_the_driver_in_software_is_tried_after_the_machines_own(monkeypatch, tmp
 def gated(tmp_path_factory: pytest.TempPathFactory) -> dict:
     """Findings of `gating.py`."""
     folder = tmp_path_factory.mktemp("gated")
-    command = [sys.executable, str(Path(__file__).with_name("gating.py")), str(folder)]
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr[-3000:]
-    found = json.loads((folder / "found.json").read_text())
+    processes.run(Path(__file__).with_name("gating.py"), folder, PYTHONPATH=str(ROOT))
+    found = processes.findings(folder)
     if found["untested"]:
         pytest.skip(found["untested"])
     return found

@@ -1,12 +1,10 @@
 """LiteRT's own converter: without TensorFlow, and what it refuses. That it writes the same is in test_tflite.py."""
 
-import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from helpers import processes
 
 from benchmarks import converters
 from rtseg_jax.config import base_config, run_spec
@@ -23,11 +21,8 @@ ROW = converters.Row(0, "conv", (), (), 0.0, {JAX2TF: 90.0, LITERT: 30.0})
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     folder = tmp_path_factory.mktemp("without")
-    command = [sys.executable, str(Path(__file__).with_name("without_tensorflow.py")), str(folder)]
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return {**json.loads((folder / "found.json").read_text()), "errors": done.stderr}
+    errors = processes.run(Path(__file__).with_name("without_tensorflow.py"), folder)
+    return {**processes.findings(folder), "errors": errors}
 
 
 def test_a_child_that_converts_has_no_tensorflow(found):

@@ -1,13 +1,12 @@
 """Exported blocks and networks against the native lowering, and what stands in the files."""
 
-import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import processes
 from helpers.operator_cases import CASES as CASES_OF_OPERATORS
 
 pytestmark = pytest.mark.xdist_group("converted")  # one worker makes what all of them look at
@@ -32,12 +31,8 @@ NETWORKS = ("supernet-32x64", "searched-33x65", "normalized-32x64")
 @pytest.fixture(scope="session")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict:
     folder = tmp_path_factory.mktemp("converted")
-    command = [sys.executable, str(Path(__file__).with_name("converting.py")), str(folder)]
-    result = subprocess.run(
-        command, env={**os.environ, "JAX_PLATFORMS": "cpu"}, capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-    return json.loads((folder / "found.json").read_text())
+    processes.run(Path(__file__).with_name("converting.py"), folder)
+    return processes.findings(folder)
 
 
 def test_every_case_was_converted(found: dict):

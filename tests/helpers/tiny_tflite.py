@@ -1,8 +1,9 @@
 """A .tflite file that can be computed by hand, written without TensorFlow: it hands on the larger of a value and 0."""
 
-import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+
+from rtseg_jax.export.flatbuffer import packed
 
 NAMES = ("reddest", "greenest", "bluest")
 
@@ -25,9 +26,7 @@ def relu_model(size: tuple[int, int]) -> bytes:
     model = schema.ModelT()
     model.version, model.operatorCodes, model.subgraphs = 3, [code], [graph]
     model.buffers = [schema.BufferT() for _ in range(3)]
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return packed(model)
 
 
 def small_network(size: tuple[int, int], classes: int, seed: int) -> bytes:
@@ -71,6 +70,4 @@ def small_network(size: tuple[int, int], classes: int, seed: int) -> bytes:
     graph.tensors, graph.operators, graph.inputs, graph.outputs = tensors, operators, [0], [2]
     model = schema.ModelT()
     model.version, model.operatorCodes, model.subgraphs, model.buffers = 3, [code], [graph], buffers
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return packed(model)

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import flatbuffers
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
@@ -15,6 +14,7 @@ from synthetic import CARD
 from rtseg_jax.config import base_config, run_spec
 from rtseg_jax.describe import describe
 from rtseg_jax.errors import UserError
+from rtseg_jax.export.flatbuffer import packed
 from rtseg_jax.latency import LatencyModel, unit_of_device
 from rtseg_jax.latency.devices import make_backend
 from rtseg_jax.latency.devices.analytic import DEVICE_FILES, Device, Work, graph_work
@@ -49,9 +49,7 @@ def tflite(tensors: list[tuple[Any, ...]], operators: list[tuple[Any, ...]]) -> 
         graph.operators.append(operator)
     graph.inputs, graph.outputs = [0], [len(tensors) - 1]
     model.version, model.operatorCodes, model.subgraphs, model.buffers = 3, codes, [graph], [empty, held]
-    builder = flatbuffers.Builder()
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return packed(model)
 
 
 THREE = tflite(

@@ -1,15 +1,12 @@
 """Rounding by hand, and against the files of integers that it stands for."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import processes
 from helpers.operator_cases import X
 
 from rtseg_jax.architecture import Builder
@@ -54,11 +51,8 @@ def test_what_a_convolution_takes_in_is_not_rounded():
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     folder = tmp_path_factory.mktemp("rounded")
-    command = [sys.executable, str(Path(__file__).with_name("rounding_in_files.py")), str(folder)]
-    env = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    result = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr[-3000:]
-    return json.loads((folder / "found.json").read_text())
+    processes.run(Path(__file__).with_name("rounding_in_files.py"), folder)
+    return processes.findings(folder)
 
 
 def test_in_the_ranges_of_its_calibration_every_operator_gives_the_numbers_of_the_file(found):

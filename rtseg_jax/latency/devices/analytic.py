@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rtseg_jax.errors import UserError
+from rtseg_jax.export.flatbuffer import unpacked
 from rtseg_jax.export.operators import TYPE_BYTES, operator_codes
 from rtseg_jax.latency.backend import MODELLED, FileBackend, Timing
 
@@ -123,7 +124,7 @@ def graph_work(model: bytes, slice_: int, number: int) -> tuple[Work, ...]:
     """
     from ai_edge_litert import schema_py_generated as schema
 
-    file = schema.ModelT.InitFromPackedBuf(model, 0)
+    file = unpacked(model)
     graph = file.subgraphs[0]
     codes, reader = operator_codes(file), _Reader(schema, file, slice_, number)
     return tuple(reader.work(codes[op.opcodeIndex], op) for op in graph.operators)

@@ -6,6 +6,7 @@ import importlib.metadata
 from collections.abc import Sequence
 from typing import Any
 
+from rtseg_jax.export.flatbuffer import packed
 from rtseg_jax.export.gpu import GpuRun, Job, run_on_gpu
 from rtseg_jax.latency.backend import WARMUP, FileBackend, Refused, Timing, timing_of
 
@@ -67,7 +68,6 @@ def _adapter() -> str:
 
 def _smallest_model() -> bytes:
     """A file of one ADD of one number to itself."""
-    import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
     def tensor(name: str) -> Any:
@@ -81,6 +81,4 @@ def _smallest_model() -> bytes:
     add.builtinOptionsType, add.builtinOptions = schema.BuiltinOptions.AddOptions, schema.AddOptionsT()
     graph.tensors, graph.operators, graph.inputs, graph.outputs = [tensor("x"), tensor("y")], [add], [0], [1]
     model.version, model.operatorCodes, model.subgraphs, model.buffers = 3, [code], [graph], [schema.BufferT()]
-    builder = flatbuffers.Builder()
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return packed(model)
