@@ -155,7 +155,7 @@ def compiled_step(config: Path, mesh: Sequence[int], batch: int) -> dict[str, An
     network, size = declare(spec.network), spec.data.train_size
     placement = make_placement(MeshSpec(*mesh))
     model = SegmentationNetwork(
-        network, rematerialize=spec.train.rematerialize, rows_divided=placement.row_parts > 1
+        network, rematerialize=spec.train.rematerialize, division=placement.division
     )  # the operators of accelerators, which a CPU would be told to express otherwise
     cost = Budget.parse("gmacs:1").of_network(network, size)  # it is only logged, and costs next to nothing
     optimizer = weight_optimizer(spec.train, "search")

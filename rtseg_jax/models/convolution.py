@@ -1,9 +1,9 @@
 """Convolutions with one choice of lowering, made in one place.
 
 Accelerators and the exported graph want `lax.conv_general_dilated` as it is. XLA's CPU backend runs grouped
-convolutions about twenty times slower than nine shifted multiply-adds, and computes the weight gradient of pointwise
-convolutions two to three times slower than the matrix product that it is; the `cpu` lowering writes these out. All
-lowerings give the same numbers up to the order of summation, for values and for gradients.
+convolutions about twenty times slower than nine shifted multiply-adds, and weight gradients up to three times slower
+than the matrix products that they are; the `cpu` lowering writes these out. All lowerings give the same numbers up to
+the order of summation, for values and for gradients.
 """
 
 import functools
@@ -17,10 +17,12 @@ from jax import lax
 from jaxtyping import Array, Float, Num
 
 from rtseg_jax.architecture.extents import Padding, Pads, Size, dilated
+from rtseg_jax.models.division import WHOLE, Division
 
 Lowering = Literal["native", "cpu", "export"]
 
 SLICE = 4  # channels that GPU delegates store together
+CACHED = 2**20  # bytes that stay in a core's cache with room for what is computed from them
 _NHWC = ("NHWC", "HWIO", "NHWC")
 
 
@@ -37,11 +39,17 @@ def conv2d(
     padding: Padding = "SAME",
     dilation: int = 1,
     lowering: Lowering,
+    division: Division = WHOLE,
 ) -> Float[Array, "b h2 w2 o"]:
     """Full convolution; grouped where the kernel has fewer input channels (`i`) than `x` (`c`)."""
     groups = x.shape[-1] // kernel.shape[2]
     if lowering == "cpu" and groups == 1 and kernel.shape[:2] == (1, 1) and not _borders(padding):
         return _pointwise(x[:, ::stride, ::stride], kernel)
+    # Rows that devices share are not gone through one after the other.
+    if lowering == "cpu" and groups == 1 and division.rows == 1:
+        window = dilated(window_of(kernel), dilation)
+        pads = explicit_pads(spatial(x), window, (stride, stride), padding)
+        return _full(x, kernel, stride, pads, dilation, division.pictures)
     if lowering == "export" and groups > 1 and (kernel.shape[2] % SLICE or kernel.shape[3] // groups % SLICE):
         return _ungrouped(x, kernel, stride, padding, dilation, groups)
     return _native(x, kernel, stride, padding, groups, dilation)
@@ -146,12 +154,67 @@ def _pointwise_fwd(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]
 def _pointwise_bwd(residuals: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
     x, kernel = residuals
     dx = _native(dy, jnp.swapaxes(kernel, 2, 3), 1, "VALID", 1)
-    every_pixel = ((0, 1, 2), (0, 1, 2))
-    dw = lax.dot_general(x, dy, (every_pixel, ((), ())), preferred_element_type=jnp.float32)
-    return dx, dw.astype(kernel.dtype)[None, None]
+    return dx, _over_pixels(x, dy).astype(kernel.dtype)[None, None]
 
 
 _pointwise.defvjp(_pointwise_fwd, _pointwise_bwd)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
+def _full(x: Array, kernel: Array, stride: int, pads: Pads, dilation: int, parts: int) -> Array:
+    """Convolution whose weight gradient is a sum of matrix products; devices have `parts` of the batch."""
+    return _native(x, kernel, stride, pads, 1, dilation)
+
+
+def _full_fwd(
+    x: Array, kernel: Array, stride: int, pads: Pads, dilation: int, parts: int
+) -> tuple[Array, tuple[Array, Array]]:
+    return _full(x, kernel, stride, pads, dilation, parts), (x, kernel)
+
+
+def _full_bwd(
+    stride: int, pads: Pads, dilation: int, parts: int, residuals: tuple[Array, Array], dy: Array
+) -> tuple[Array, Array]:
+    x, kernel = residuals
+    (dx,) = jax.vjp(lambda x: _native(x, kernel, stride, pads, 1, dilation), x)[1](dy)
+    gradient = functools.partial(_full_kernel_gradient, window=window_of(kernel), stride=stride, dilation=dilation)
+    if len(x) % parts:
+        parts = 1
+    each = (a.reshape(parts, -1, *a.shape[1:]) for a in (pad(x, pads), dy))
+    return dx, jax.vmap(gradient)(*each).sum(0).astype(kernel.dtype)
+
+
+_full.defvjp(_full_fwd, _full_bwd)
+
+
+def _full_kernel_gradient(padded: Array, dy: Array, *, window: Size, stride: int, dilation: int) -> Array:
+    # Every pixel's window as one row of a matrix makes the gradient one product. The matrix is many times as large as
+    # the picture, so it is made for a few rows of the picture at a time, which stay in the cache.
+    (b, height, width, outputs), channels = dy.shape, padded.shape[-1]
+    seen = window[0] * window[1] * channels
+    row = b * width * seen * jnp.dtype(padded.dtype).itemsize
+    rows = max(n for n in range(1, height + 1) if height % n == 0 and (n == 1 or n * row <= CACHED))
+    read = (rows - 1) * stride + dilated(window, dilation)[0]
+    kernel_first = seen < outputs  # the CPU's product is about twice as fast with the smaller side first
+
+    def add(n: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        total, windows = carry
+        part = lax.dynamic_slice_in_dim(padded, n * rows * stride, read, 1)
+        for tap, view in enumerate(taps(part, window, (rows, width), (stride, stride), dilation)):
+            windows = lax.dynamic_update_slice_in_dim(windows, view, tap * channels, 3)  # in place
+        sides = (windows, lax.dynamic_slice_in_dim(dy, n * rows, rows, 1))
+        return total + _over_pixels(*(sides if kernel_first else sides[::-1])), windows
+
+    shape = (seen, outputs) if kernel_first else (outputs, seen)
+    start = (jnp.zeros(shape, jnp.float32), jnp.zeros((b, rows, width, seen), padded.dtype))
+    total, _ = lax.fori_loop(0, height // rows, add, start)
+    return (total if kernel_first else total.T).reshape(*window, channels, outputs)
+
+
+def _over_pixels(x: Array, y: Array) -> Array:
+    """Σ over all pixels of every channel of `x` × every channel of `y`, in float32."""
+    every_pixel = ((0, 1, 2), (0, 1, 2))
+    return lax.dot_general(x, y, (every_pixel, ((), ())), preferred_element_type=jnp.float32)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))

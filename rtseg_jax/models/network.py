@@ -13,6 +13,7 @@ from rtseg_jax import architecture as declaration
 from rtseg_jax.architecture import Block, Mixed, Tensor, guidance, operators
 from rtseg_jax.architecture.graph import Weight
 from rtseg_jax.models.convolution import Lowering
+from rtseg_jax.models.division import WHOLE, Division
 from rtseg_jax.models.operators import Context, Map, apply_op
 from rtseg_jax.models.rounding import FLOATS, Numbers, passed_on
 from rtseg_jax.models.variables import Path, collection, lookup, nested
@@ -48,7 +49,7 @@ class BlockModule(nn.Module):
     block: Block
     dtype: Any
     lowering: Lowering
-    rows_divided: bool = False
+    division: Division = WHOLE
     numbers: Numbers = FLOATS
 
     @nn.compact
@@ -70,7 +71,7 @@ class BlockModule(nn.Module):
             self.lowering,
             lambda w: arrays[w.name],
             moved.__setitem__,
-            rows_divided=self.rows_divided,
+            division=self.division,
             numbers=self.numbers,
         )
         passed = passed_on(self.block)
@@ -128,7 +129,7 @@ class SegmentationNetwork(nn.Module):
       dtype: of the computation; parameters, batch statistics and logits are float32.
       lowering: how operators are expressed, see `models.convolution`.
       rematerialize: whether a derivative keeps only what blocks hand on, and computes again what is inside them.
-      rows_divided: whether devices share the rows of a picture, see `batch_norm`.
+      division: of the batch among devices.
       numbers: in which is computed, see `rounding`; heads that only training has compute in floats.
     """
 
@@ -136,7 +137,7 @@ class SegmentationNetwork(nn.Module):
     dtype: Any = jnp.float32
     lowering: Lowering = "native"
     rematerialize: bool = False
-    rows_divided: bool = False
+    division: Division = WHOLE
     numbers: Numbers = FLOATS
 
     @nn.compact
@@ -167,7 +168,7 @@ class SegmentationNetwork(nn.Module):
 
         def run(block: Block) -> Map:
             numbers = self.numbers if block.name in shipped else FLOATS
-            module = BlockModule(block, self.dtype, self.lowering, self.rows_divided, numbers, name=block.name)
+            module = BlockModule(block, self.dtype, self.lowering, self.division, numbers, name=block.name)
             inputs = [values[tensor] for tensor in block.inputs]
             if features and block == self.network.blocks[-1]:  # whose inner maps must not be computed again
                 return module(inputs, masks, train=train, seen=seen)

@@ -32,6 +32,7 @@ from rtseg_jax.models.attention import (
 from rtseg_jax.models.batch_norm import Statistics, batch_norm
 from rtseg_jax.models.cells import cell_conv, cell_depthwise, coordinates, patches
 from rtseg_jax.models.convolution import Lowering, conv2d, conv_transpose2d, depthwise_conv2d, spatial, transpose_margin
+from rtseg_jax.models.division import WHOLE, Division
 from rtseg_jax.models.pooling import adaptive_average_pool, average_pool, max_pool
 from rtseg_jax.models.resize import resize
 from rtseg_jax.models.rounding import FLOATS, FUSED, Numbers
@@ -53,7 +54,7 @@ class Context:
       lowering: see `models.convolution`.
       load: the array of a weight.
       store: takes a new value of a running statistic.
-      rows_divided: whether devices share the rows of a picture.
+      division: of the batch among devices.
       numbers: in which is computed.
     """
 
@@ -63,7 +64,7 @@ class Context:
     lowering: Lowering
     load: Callable[[Weight], jax.Array]
     store: Callable[[Weight, jax.Array], None]
-    rows_divided: bool = False
+    division: Division = WHOLE
     numbers: Numbers = FLOATS
 
     def mask(self, groups: Groups) -> Mask:
@@ -87,8 +88,8 @@ class Context:
         found = {weight.role: weight for weight in op.weights}
         old = Statistics(self.load(found["mean"]), self.load(found["variance"]))
         scale, shift = self.load(found["scale"]), self.load(found["shift"])
-        settings: dict[str, Any] = {"epsilon": op.epsilon, "dtype": self.dtype, "rows_divided": self.rows_divided}
-        y, new = batch_norm(x, scale, shift, old, train=self.train, **settings)
+        settings: dict[str, Any] = {"epsilon": op.epsilon, "dtype": self.dtype, "train": self.train}
+        y, new = batch_norm(x, scale, shift, old, **settings, rows_divided=self.division.rows > 1)
         if self.train:
             self.store(found["mean"], new.mean)
             self.store(found["variance"], new.variance)
@@ -115,7 +116,8 @@ def apply_op(op: Op, inputs: list[Map], context: Context) -> Map:
 @apply_op.register
 def _(op: operators.Conv, inputs: list[Map], context: Context) -> Map:
     weights = context.weights(op)
-    convolve = depthwise_conv2d if op.depthwise else conv2d
+    full = functools.partial(conv2d, division=context.division)
+    convolve = depthwise_conv2d if op.depthwise else full
     settings: dict[str, Any] = {"stride": op.stride, "padding": op.padding, "dilation": op.dilation}
     x = convolve(inputs[0], weights["kernel"].astype(context.dtype), **settings, lowering=context.lowering)
     x = _add_bias(x, weights)
@@ -225,7 +227,7 @@ def _(op: operators.PadChannels, inputs: list[Map], context: Context) -> Map:
 def _(op: operators.Resize, inputs: list[Map], context: Context) -> Map:
     size = spatial(inputs[1]) if len(inputs) > 1 else op.output.extent.step(spatial(inputs[0]))
     settings: dict[str, Any] = {"method": op.method, "align_corners": op.align_corners}
-    return resize(inputs[0], size, **settings, lowering=context.lowering, rows_divided=context.rows_divided)
+    return resize(inputs[0], size, **settings, lowering=context.lowering, rows_divided=context.division.rows > 1)
 
 
 @apply_op.register

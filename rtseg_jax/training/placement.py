@@ -20,6 +20,7 @@ from jaxtyping import Int
 from rtseg_jax.architecture import Network
 from rtseg_jax.architecture.graph import Op
 from rtseg_jax.errors import UserError
+from rtseg_jax.models.division import Division
 from rtseg_jax.training.specs import MeshSpec
 
 MESH_AXES: Mapping[str, tuple[str, ...]] = {
@@ -79,14 +80,9 @@ class Placement:
         return NamedSharding(self.mesh, PartitionSpec())
 
     @property
-    def batch_parts(self) -> int:
-        """Into how many parts a batch is divided."""
-        return self.mesh.shape["data"] * self.mesh.shape["fsdp"]
-
-    @property
-    def row_parts(self) -> int:
-        """Into how many parts the rows of a picture are divided."""
-        return self.mesh.shape["spatial"]
+    def division(self) -> Division:
+        """Into how many parts the devices divide a batch."""
+        return Division(self.mesh.shape["data"] * self.mesh.shape["fsdp"], self.mesh.shape["spatial"])
 
     def sharding(self, axes: Sequence[str], shape: Sequence[int]) -> NamedSharding:
         """Of an array with these logical axes.
@@ -171,7 +167,7 @@ class Placement:
     def reader(self) -> tuple[int, int]:
         """Which part of a batch this process reads, and of how many, see `part_to_read`."""
         owners = [device.process_index for device in self.mesh.devices.flat]
-        return part_to_read(np.reshape(owners, (self.batch_parts, self.row_parts)), jax.process_index())
+        return part_to_read(np.reshape(owners, self.division), jax.process_index())
 
     def whole(self, tree: Any) -> Any:
         """The same arrays on every device whole, as the host can read them."""
@@ -193,16 +189,16 @@ class Placement:
 
     def divided(self, batch: Mapping[str, Any]) -> Mapping[str, Any]:
         """Inside a compiled function: an augmented batch with its rows divided."""
-        if self.row_parts == 1:
+        if self.division.rows == 1:
             return batch
         return jax.lax.with_sharding_constraint(dict(batch), self.of_batch(batch))
 
     def check_batch_size(self, batch_size: int, field: str) -> None:
         """Raises `UserError` where a global batch cannot be divided."""
-        if batch_size % self.batch_parts:
+        if batch_size % self.division.pictures:
             raise UserError(
-                f"{field} is {batch_size}, which {self.batch_parts} devices cannot share; use a multiple of "
-                f"{self.batch_parts}"
+                f"{field} is {batch_size}, which {self.division.pictures} devices cannot share; use a multiple of "
+                f"{self.division.pictures}"
             )
 
     def check_rows(self, network: Network, size: tuple[int, int], field: str) -> None:
@@ -213,17 +209,17 @@ class Placement:
         multiplied by the size of another mesh axis, and the filling of uneven parts got into the gradients of
         depthwise kernels). A map of one row is on every device whole.
         """
-        if self.row_parts == 1:
+        if self.division.rows == 1:
             return
         for block in (*network.plain_blocks, *network.auxiliary):
             for op in block.ops:
                 for tensor in (op.output, *op.inputs):
-                    rows, least = tensor.size(size)[0], self.row_parts * max(2, reach(op) + 1)
-                    if rows > 1 and (rows % self.row_parts or rows < least):
+                    rows, least = tensor.size(size)[0], self.division.rows * max(2, reach(op) + 1)
+                    if rows > 1 and (rows % self.division.rows or rows < least):
                         raise UserError(
                             f"{field} has height {size[0]}, at which a map has {rows} rows: config.mesh.spatial="
-                            f"{self.row_parts} needs a multiple of {self.row_parts}, and {least} at least; use another "
-                            "height or mesh"
+                            f"{self.division.rows} needs a multiple of {self.division.rows}, and {least} at least; use "
+                            "another height or mesh"
                         )
 
 

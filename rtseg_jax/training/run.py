@@ -114,7 +114,7 @@ class Run:
             dtype,
             default_lowering(),
             rematerialize=self.spec.train.rematerialize,
-            rows_divided=self.placement.row_parts > 1,
+            division=self.placement.division,
         )
 
     def seed(self, phase: str) -> int:

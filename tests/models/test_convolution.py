@@ -1,5 +1,7 @@
 """Every lowering computes what `lax` computes: values, both gradients, dtypes."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,9 @@ import pytest
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from rtseg_jax.models import convolution
 from rtseg_jax.models.convolution import conv2d, conv_transpose2d, default_lowering, depthwise_conv2d
+from rtseg_jax.models.division import Division
 
 SIZES = [(8, 12), (7, 9), (1, 1), (2, 3)]
 
@@ -74,6 +78,20 @@ def test_convolution_equals_lax(size, k, stride, padding):
     assert_same(value_and_gradients(ours, x, kernel), expected)
 
 
+@pytest.mark.parametrize("cached", [1, 4_000])
+@pytest.mark.parametrize(("stride", "dilation", "outputs"), [(1, 1, 7), (2, 1, 50), (1, 2, 50), (2, 2, 7)])
+def test_weight_gradient_a_few_rows_at_a_time(monkeypatch, cached, stride, dilation, outputs):
+    monkeypatch.setattr(convolution, "CACHED", cached)
+    x, kernel = normal(0, 2, 12, 7, 5), normal(1, 3, 3, 5, outputs)
+    settings = {"stride": stride, "padding": ((2, 1), (0, 2)), "dilation": dilation}
+
+    def of(lowering, **more):
+        return value_and_gradients(lambda x, w: conv2d(x, w, **settings, lowering=lowering, **more), x, kernel)
+
+    assert_same(of("cpu"), of("native"))
+    assert_same(of("cpu", division=Division(rows=2)), of("native"), 0)
+
+
 def test_grouped_convolution():
     x, kernel = normal(0, 2, 6, 5, 8), normal(1, 3, 3, 4, 6)
     expected = lax_conv(x, kernel, 1, groups=2)
@@ -130,24 +148,30 @@ def test_bfloat16_stays_and_sums_in_float32(lowering):
         assert_same([a.astype(jnp.float32) for a in actual], exact, 2**-7)
 
 
-def test_batch_sharding_changes_nothing():
+def test_batch_sharding_changes_nothing(monkeypatch):
+    monkeypatch.setattr(convolution, "CACHED", 1)  # the weight gradient goes through the rows one by one
     mesh = Mesh(np.array(jax.devices()[:2]), ("batch",))
     split, whole = NamedSharding(mesh, PartitionSpec("batch")), NamedSharding(mesh, PartitionSpec())
     x, depthwise, full = normal(0, 4, 8, 8, 6), normal(1, 3, 3, 1, 12), normal(2, 3, 3, 12, 8)
 
     def loss(kernels, x):
         y = depthwise_conv2d(x, kernels[0], stride=2, lowering="cpu")
-        y = conv2d(y, kernels[1], lowering="cpu")
-        y = conv2d(y, kernels[2], lowering="cpu")
+        y = conv2d(y, kernels[1], lowering="cpu", division=Division(pictures=2))
+        y = conv2d(y, kernels[2], lowering="cpu", division=Division(pictures=2))
         return jnp.sum(jnp.square(y)), y
 
     kernels = (depthwise, full, normal(3, 1, 1, 8, 8))
-    (_, y), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(
-        jax.device_put(kernels, whole), jax.device_put(x, split)
-    )
+    inputs = (jax.device_put(kernels, whole), jax.device_put(x, split))
+    compiled = jax.jit(jax.value_and_grad(loss, has_aux=True)).lower(*inputs).compile()
+    (_, y), gradients = compiled(*inputs)
     (_, expected), expected_gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(kernels, x)
     assert y.sharding.is_equivalent_to(split, 4)
     assert_same([y, *gradients], [expected, *expected_gradients])
+    # Devices exchange their sums once, not after every row.
+    computations = dict(re.findall(r"^%(\S+) [^\n]*{\n(.*?)^}", compiled.as_text(), re.MULTILINE | re.DOTALL))
+    loops = re.findall(r"body=%([\w.]+)", compiled.as_text())
+    assert loops
+    assert not any("all-reduce" in computations[loop] for loop in loops)
 
 
 def test_repeated_runs_are_equal_to_the_bit():

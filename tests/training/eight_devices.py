@@ -26,6 +26,7 @@ from benchmarks.scaling import collectives
 from rtseg_jax.architecture import declare
 from rtseg_jax.data import Dataset
 from rtseg_jax.models import SegmentationNetwork, initial_variables
+from rtseg_jax.models.convolution import default_lowering
 from rtseg_jax.models.resize import resize
 from rtseg_jax.search import arch_params
 from rtseg_jax.search.cost import Target
@@ -63,7 +64,7 @@ def placement_of(name):
 
 def model_of(placement):
     """The network as a run has it on a mesh."""
-    return SegmentationNetwork(NETWORK, rows_divided=placement.row_parts > 1)
+    return SegmentationNetwork(NETWORK, lowering=default_lowering(), division=placement.division)
 
 
 def batch_of(number):

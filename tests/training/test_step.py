@@ -314,7 +314,7 @@ def test_frozen_paths_are_settled():
 
 def test_two_devices_compute_what_one_does_and_keep_no_second_state():
     placement = make_placement(MeshSpec())
-    assert placement.batch_parts == 2
+    assert placement.division.pictures == 2
     state = state_of(SETUP)
     arguments = placement.put(state), placement.put_batch(batch_of(0)), None
     step = compile_step(SETUP, state, placement).lower(*arguments).compile()
