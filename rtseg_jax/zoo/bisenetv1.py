@@ -22,7 +22,7 @@ PUBLISHED = Published(
     (
         Score("Cityscapes", "val", 74.8, "survey", pretrained=True),
         Score("Cityscapes", "test", 74.7, "survey", pretrained=True),
-        Score("CamVid", "test", 68.7, "survey", pretrained=True),
+        Score("CamVid", "test", 68.7, "survey"),
     ),
     speeds=survey_speeds(54.1, 189.8, 382.7, 44.0),
 )

@@ -20,7 +20,7 @@ PUBLISHED = Published(
     "Poudel et al. 2018",
     "MB",
     "cn14 with unpadded stems; without the auxiliary head of training",
-    (Score("Cityscapes", "val", 65.9, "survey", pretrained=False),),
+    (Score("Cityscapes", "val", 65.9, "survey"),),
     speeds=survey_speeds(177.3, 319.7, 336.1, 77.1),
 )
 

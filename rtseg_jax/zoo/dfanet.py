@@ -27,7 +27,7 @@ PUBLISHED = Published(
     (
         Score("Cityscapes", "val", 59.2, "survey", pretrained=True),
         Score("Cityscapes", "test", 71.3, "survey", pretrained=True),
-        Score("CamVid", "test", 64.7, "survey", pretrained=True),
+        Score("CamVid", "test", 64.7, "survey"),
     ),
     speeds=survey_speeds(78.3, 82.0, 84.9, 20.6),
 )

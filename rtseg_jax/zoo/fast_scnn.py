@@ -20,7 +20,7 @@ PUBLISHED = Published(
     "Poudel et al. 2019",
     "ED",
     "Tramac's layers: unpadded stem, ReLU inside separable convolutions, a depthwise convolution in the fusion",
-    (Score("Cityscapes", "val", 69.2, "survey"), Score("Cityscapes", "test", 68.0, "survey")),
+    (Score("Cityscapes", "val", 69.2, "survey"), Score("Cityscapes", "test", 68.0, "survey", pretrained=False)),
     speeds=survey_speeds(196.1, 348.2, 355.1, 78.5),
 )
 

@@ -43,7 +43,10 @@ PUBLISHED = Published(
     "Nirkin et al. 2021",
     "ML",
     "EfficientNet-B1, the configuration for Cityscapes; the published score is at 768×1536",
-    (Score("Cityscapes", "val", 78.2, "survey"), Score("Cityscapes", "test", 78.1, "survey")),
+    (
+        Score("Cityscapes", "val", 78.2, "survey", pretrained=True),
+        Score("Cityscapes", "test", 78.1, "survey", pretrained=True),
+    ),
     speeds=survey_speeds(19.1, 63.7, 90.7, 18.3),
 )
 

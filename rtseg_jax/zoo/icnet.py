@@ -26,7 +26,7 @@ PUBLISHED = Published(
     "half-width ResNet-50 as in the authors' Caffe files, with pools for any size; PyTorch ports are other networks",
     (
         Score("Cityscapes", "test", 70.6, "survey", pretrained=True),
-        Score("CamVid", "test", 67.1, "survey", pretrained=True),
+        Score("CamVid", "test", 67.1, "survey"),
         Score("Cityscapes", "val", 67.7, "authors", pretrained=True),
         Score("Cityscapes", "test", 69.5, "authors", pretrained=True),
     ),

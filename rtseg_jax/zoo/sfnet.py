@@ -23,7 +23,7 @@ PUBLISHED = Published(
     (
         Score("Cityscapes", "val", 76.4, "RTSeg", pretrained=True),
         Score("Cityscapes", "test", 74.5, "RTSeg", pretrained=True),
-        Score("Cityscapes", "val", 72.2, "authors"),
+        Score("Cityscapes", "val", 72.2, "authors", pretrained=True),
     ),
 )
 

@@ -18,7 +18,7 @@ PUBLISHED = Published(
     "Treml et al. 2016",
     "ED",
     "the larger of two families of ports (16.3 and 4.8 million parameters); which one is the paper's is not known",
-    (Score("Cityscapes", "test", 59.8, "survey", pretrained=True),),
+    (Score("Cityscapes", "test", 59.8, "survey"),),
     speeds=survey_speeds(15.9, 59.4, 205.5, 10.7),
 )
 

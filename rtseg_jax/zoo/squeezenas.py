@@ -78,7 +78,10 @@ class SqueezeNASXL(
         "Shaw et al. 2019",
         "ML",
         "XL, searched for latency",
-        (Score("Cityscapes", "val", 75.2, "survey"), Score("Cityscapes", "val", 75.06, "authors")),
+        (
+            Score("Cityscapes", "val", 75.2, "survey", pretrained=True),
+            Score("Cityscapes", "val", 75.06, "authors", pretrained=True),
+        ),
         speeds=survey_speeds(48.3, 168.6, 239.1, 40.2),
     ),
 ):

@@ -24,7 +24,7 @@ PUBLISHED = Published(
     (
         Score("Cityscapes", "val", 75.4, "survey", pretrained=True),
         Score("Cityscapes", "test", 75.5, "survey", pretrained=True),
-        Score("CamVid", "test", 72.6, "survey", pretrained=True),
+        Score("CamVid", "test", 72.6, "survey"),
     ),
     speeds=survey_speeds(74.6, 247.8, 364.5, 48.0),
 )
