@@ -123,7 +123,8 @@ def network_latency(network: Network, image_size: tuple[int, int], model: Latenc
 
 def arch_latency(arch: ArchSpec, image_size: tuple[int, int], model: LatencyModel) -> float:
     """Predicted milliseconds of a decided network."""
-    return float(network_latency(declare_spec(arch), image_size, model)({}, {}))
+    latency = network_latency(declare_spec(arch), image_size, model)
+    return float(jax.jit(latency)({}, {}))  # one program: each operation alone would be compiled as well
 
 
 @dataclasses.dataclass(frozen=True)

@@ -35,6 +35,11 @@ def weight_optimizer(spec: TrainSpec, phase: str, continued: bool = True) -> opt
     return accumulated(chain, spec.accumulate)
 
 
+def fresh_momentum(optimizer: optax.GradientTransformation, params: Any) -> Any:
+    """The state of an optimizer before its first step, from one program: array by array, each shape is compiled."""
+    return jax.jit(optimizer.init)(params)
+
+
 def is_kernel(params: Any) -> Any:
     """True for every leaf that is a kernel: neither biases nor batch-norm scales decay."""
     return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)

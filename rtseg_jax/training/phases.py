@@ -19,7 +19,7 @@ from rtseg_jax.training import loop
 from rtseg_jax.training.beta_control import BetaControl
 from rtseg_jax.training.checkpoints import save_tree
 from rtseg_jax.training.loop import Phase
-from rtseg_jax.training.optimizers import weight_optimizer
+from rtseg_jax.training.optimizers import fresh_momentum, weight_optimizer
 from rtseg_jax.training.placement import Placement
 from rtseg_jax.training.processes import by_first, say, told
 from rtseg_jax.training.run import Costs, Run, log_warnings
@@ -109,7 +109,7 @@ def fit(
     momentum = run.momentum(phase, setup.optimizer, variables)
     if trained.detail is not None:  # its weights are fresh, those of the network stay
         variables = grafted(run.initial_variables(trained, run.seed(phase)), variables)
-        momentum = None if momentum is None else grafted(setup.optimizer.init(variables["params"]), momentum)
+        momentum = None if momentum is None else grafted(fresh_momentum(setup.optimizer, variables["params"]), momentum)
     state = initial_state(setup, variables, run.placement, arch, momentum)
     teacher_variables = None if taught_by is None else taught_by.variables
     state = train_phase(run, phase, setup, state, teacher_variables, lambda s: scorer(s.variables, plain).miou)
@@ -169,7 +169,7 @@ def initial_state(
     beta_control: BetaControl | None = None,
 ) -> TrainState:
     """A state before its first step, on the devices; momentum starts at zero where `opt_state` is None."""
-    opt_state = setup.optimizer.init(variables["params"]) if opt_state is None else opt_state
+    opt_state = fresh_momentum(setup.optimizer, variables["params"]) if opt_state is None else opt_state
     state = TrainState(
         jnp.zeros((), jnp.int32),
         variables["params"],

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from absl import logging
 
 from rtseg_jax.architecture import ArchSpec, Network, declare
@@ -34,6 +35,7 @@ from rtseg_jax.search.decide import CostOf, check_reachable, reachable_range
 from rtseg_jax.search.rounds import default_paths
 from rtseg_jax.search.uniform import mixed_paths
 from rtseg_jax.training.checkpoints import load_newest
+from rtseg_jax.training.optimizers import fresh_momentum
 from rtseg_jax.training.placement import Placement, make_placement
 from rtseg_jax.training.preemption import Notice
 from rtseg_jax.training.processes import by_first, is_first, say, told
@@ -193,7 +195,7 @@ class Run:
         if not self.continues(phase):
             return None
         before = self.spec.train.before(phase)
-        like = self.placement.put(optimizer.init(variables["params"]))
+        like = self.placement.put(fresh_momentum(optimizer, variables["params"]))
         return load_newest(self.source(str(before)).checkpoints(f"{before}_momentum"), like)
 
     def costs(self) -> Costs:
@@ -245,7 +247,7 @@ class Run:
 
 def zero_variables(model: SegmentationNetwork) -> dict[str, Any]:
     """Zeros in the shape of a network's variables."""
-    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), variable_shapes(model))
+    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), variable_shapes(model))
 
 
 def log_warnings(warnings: tuple[str, ...]) -> None:
