@@ -41,6 +41,7 @@ end_the_rest() {
   signal_all KILL
 }
 
+ask_for_huge_pages
 for ((number = 0; number < processes; number++)); do
   command=(
     .venv/bin/python -m rtseg_jax.main "$@"

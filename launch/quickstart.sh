@@ -14,5 +14,6 @@ fi
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source launch/environment.sh
 use_environment requirements.txt
+ask_for_huge_pages
 exec .venv/bin/python -m rtseg_jax.main \
   --config=configs/quickstart.py --workdir="${workdir:-$PWD/workdir/quickstart}" "$@"

@@ -83,7 +83,7 @@ def uniform(run: Run, costs: Costs) -> Results:
 def fit(
     run: Run, phase: str, network: Network, variables: Any, *, teacher: bool = False, rule: SearchRule | None = None
 ) -> Results:
-    """Trains a network for the length of `phase`; its score is the result."""
+    """Trains a network for the length of `phase`; its score, where it has one, is the result."""
     whole = phase != "pretrain"  # a supernet is neither guided nor taught
     loss = run.spec.loss if whole else run.spec.loss.of_supernet
     taught_by = named_teacher(run) if whole else None
@@ -117,8 +117,10 @@ def fit(
     own = own_variables(state.variables, network)
     save_tree(run.workdir.checkpoints(f"{phase}_variables"), own, {"provenance": origin})
     save_tree(run.workdir.checkpoints(f"{phase}_momentum"), state.opt_state, {"provenance": origin})
-    results = {"miou": scorer(state.variables, plain).miou, "steps": run.spec.train.steps(phase)}
-    by_first(run.workdir.append_history, {"phase": phase, "step": results["steps"], "miou": results["miou"]})
+    results: dict[str, Any] = {"steps": run.spec.train.steps(phase)}
+    if plain is None:  # of a supernet that trains one path at a time no path is worth a score yet
+        results["miou"] = scorer(state.variables, plain).miou
+        by_first(run.workdir.append_history, {"phase": phase, **results})
     return results
 
 
