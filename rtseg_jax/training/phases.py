@@ -117,11 +117,12 @@ def fit(
     own = own_variables(state.variables, network)
     save_tree(run.workdir.checkpoints(f"{phase}_variables"), own, {"provenance": origin})
     save_tree(run.workdir.checkpoints(f"{phase}_momentum"), state.opt_state, {"provenance": origin})
-    results: dict[str, Any] = {"steps": run.spec.train.steps(phase)}
-    if plain is None:  # of a supernet that trains one path at a time no path is worth a score yet
-        results["miou"] = scorer(state.variables, plain).miou
-        by_first(run.workdir.append_history, {"phase": phase, **results})
-    return results
+    steps = run.spec.train.steps(phase)
+    if plain is not None:  # of a supernet that trains one path at a time no path is worth a score yet
+        return {"steps": steps}
+    miou = scorer(state.variables, None).miou
+    by_first(run.workdir.append_history, {"phase": phase, "step": steps, "miou": miou})
+    return {"miou": miou, "steps": steps}
 
 
 def rounding(spec: RunSpec, phase: str) -> tuple[int, Integers] | None:
