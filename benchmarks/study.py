@@ -52,7 +52,8 @@ PUBLISHED_SHAPE = {
 }
 """BiSeNetV2's proportions; the rest of the network is that of the config."""
 
-SUPERNET_SHARE, SEARCH_SHARE = 0.08, 0.1  # of the steps of a search by worth
+SUPERNET_SHARE, SEARCH_SHARE = 0.08, 0.1  # of the steps of a search by worth, while these are few
+SUPERNET_STEPS, SEARCH_STEPS = 64, 80  # at most: what they leave trains no better than fresh weights
 RANDOM_TRIES = 1000
 
 
@@ -130,9 +131,10 @@ def search(study: Study, trial: Trial, config: ml_collections.ConfigDict, workdi
     """The search by worth."""
     del workdir
     config.phases = ("pretrain", "search", "finetune")
+    config.search.rule, config.search.literal = "worth", False
     rounds = config.search.rounds
-    config.train.pretrain_steps = round(SUPERNET_SHARE * study.steps)
-    config.train.search_steps = round(SEARCH_SHARE * study.steps / rounds) * rounds
+    config.train.pretrain_steps = min(round(SUPERNET_SHARE * study.steps), SUPERNET_STEPS)
+    config.train.search_steps = round(min(SEARCH_SHARE * study.steps, SEARCH_STEPS) / rounds) * rounds
     config.train.finetune_steps = study.steps - config.train.pretrain_steps - config.train.search_steps
     config.latency.target_ms = trial.target * study.full_ms
 
@@ -141,7 +143,7 @@ def published(study: Study, trial: Trial, config: ml_collections.ConfigDict, wor
     """The published rule, in the shares of the published schedule."""
     del workdir
     config.phases = ("pretrain", "search", "finetune")
-    config.search.rule, config.train.restarts = "published", False
+    config.search.rule, config.search.literal, config.train.restarts = "published", False, False
     config.train.pretrain_steps = round(0.44 * study.steps)
     config.train.search_steps = round(0.2 * study.steps)
     config.train.finetune_steps = study.steps - config.train.pretrain_steps - config.train.search_steps
@@ -215,9 +217,10 @@ def prepared(arguments: argparse.Namespace) -> Study:
 
 def same_study(path: Path, config: ml_collections.ConfigDict, steps: int) -> None:
     """Rows of one folder are comparable; raises `UserError` where they would not be."""
-    wanted = {"steps": steps, "config": json.loads(config.to_json_best_effort())}
+    shares = [SUPERNET_SHARE, SUPERNET_STEPS, SEARCH_SHARE, SEARCH_STEPS]
+    wanted = {"steps": steps, "shares": shares, "config": json.loads(config.to_json_best_effort())}
     if path.exists() and json.loads(path.read_text()) != wanted:
-        raise UserError(f"{path}: its rows are of another config or of other steps; name another --out")
+        raise UserError(f"{path}: its rows are of another config, other steps or other shares; name another --out")
     write_json(path, wanted)
 
 
@@ -322,10 +325,10 @@ def main() -> None:
     parser.add_argument("--config_fields", nargs="*", default=[], metavar="FIELD=JSON")
     arguments = parser.parse_args()
     try:
-        study = prepared(arguments)
         unknown = [arm for arm in arguments.arms.split(",") if arm not in ARMS]
         if unknown:
             raise UserError(f"--arms names {unknown[0]!r}; arms are {', '.join(ARMS)}")
+        study = prepared(arguments)
         trials = [
             Trial(arm, float(target), int(seed))
             for seed in arguments.seeds.split(",")

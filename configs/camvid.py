@@ -33,7 +33,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.finetune_steps = 1440
     config.train.learning_rate = 0.05
     config.train.warmup_steps = 20
-    config.train.recalibration_batches = 20
     config.train.log_every = 20
     config.train.eval_every = 400
     config.train.checkpoint_every = 100

@@ -29,7 +29,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.pretrain_steps = 40
     config.train.search_steps = 50
     config.train.finetune_steps = 410
-    config.train.recalibration_batches = 20
     config.train.log_every = 10
     config.train.eval_every = 0
     config.train.checkpoint_every = 60

@@ -221,6 +221,7 @@ def run_spec(config: ml_collections.ConfigDict, info: DatasetInfo | None = None)
     check_sampling(data.train_size, data.eval_size)
     info = info or dataset_info(data)
     _check_teaching(config)
+    _check_class_weights(config, info)
     if config.search.rule == "published" and config.loss.beta <= 0:
         by_hand = config.search.width_rate > 0 and config.search.path_rate > 0
         if not (config.search.literal and by_hand):
@@ -265,6 +266,14 @@ def _check_teaching(config: ml_collections.ConfigDict) -> None:
         raise UserError(
             f"config.loss.lam is {config.loss.lam}: a supernet that is trained for a tenth of the steps is no teacher; "
             'name one with config.loss.teacher, set it to 0, or config.search.rule to "published"'
+        )
+
+
+def _check_class_weights(config: ml_collections.ConfigDict, info: DatasetInfo) -> None:
+    if (given := len(config.loss.class_weights)) not in (0, info.num_classes):
+        raise UserError(
+            f"config.loss.class_weights has {given} weights, the data set has {info.num_classes} classes "
+            f"({', '.join(info.class_names[:3])}, …); give one for each, in their order, or () for none"
         )
 
 

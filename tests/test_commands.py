@@ -437,6 +437,7 @@ def test_places_are_tried_and_nothing_is_left(folder):
         ("train.finetune_steps=-1", "config.train.finetune_steps is -1: it must be at least 0"),
         ("train.uniform_steps=-2", "config.train.uniform_steps is -2: it must be at least 0, or -1"),
         ("train.eval_every=-1", "config.train.eval_every is -1: it must be at least 0"),
+        ("loss.class_weights=(1.0,2.0)", "has 2 weights, the data set has 11 classes (Sky, "),
         ("latency.device=pixel9", "config.latency.device is 'pixel9', which is unknown; a phone that is connected is"),
         ("latency.device=androids", "'androids', which is unknown; did you mean 'android'?"),
     ],

@@ -190,12 +190,11 @@ def save_tree(folder: Place, tree: Any, about: Mapping[str, Any] | None = None) 
 
 def load_newest(folder: Place, like: Any) -> Any:
     """The newest readable checkpoint of a finished phase; raises `UserError` where there is none."""
-    phase = folder.name.removesuffix("_variables").removesuffix("_momentum")
     if not folder.exists():
-        raise UserError(f"{folder}: no checkpoint there; run the phase {phase!r} first, or name config.init_from")
+        raise UserError(f"{folder}: no weights there; the run that writes them is not finished, or they were deleted")
     checkpoints = Checkpoints(folder, reading=True)
     found = checkpoints.newest(like)
     checkpoints.close()
     if found is None:
-        raise UserError(f"{folder}: no readable checkpoint; run the phase {phase!r} again")
+        raise UserError(f"{folder}: no readable checkpoint; train again, into another workdir")
     return found[1]

@@ -1,5 +1,6 @@
 """Several sizes from one supernet: every phase for every latency target, a table and a plot of all."""
 
+import dataclasses
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,11 @@ def front(config: ml_collections.ConfigDict, targets: list[float], out: Path) ->
     if "search" not in spec.phases:
         raise UserError(f"config.phases is {spec.phases}: a front searches for every target; leave it empty")
     supernet = _changed(config, phases=("pretrain",))
+    run = Run.start(run_spec(supernet), Workdir(out / "supernet"))
+    for target in targets:  # one that is out of reach is refused before hours are spent
+        supernet.latency.target_ms = target
+        dataclasses.replace(run, spec=run_spec(supernet)).costs()
+    supernet.latency.target_ms = config.latency.target_ms
     train_and_evaluate(supernet, out / "supernet")
     predictor = config.latency.predictor or str(out / "supernet" / "latency")
     left = tuple(phase for phase in spec.phases if phase != "pretrain")
@@ -50,8 +56,6 @@ def front(config: ml_collections.ConfigDict, targets: list[float], out: Path) ->
         one = _changed(config, phases=left, init_from=str(out / "supernet"))
         one.latency.target_ms, one.latency.predictor = target, predictor
         runs.append((target, one, Workdir(out / f"{target:g}ms")))
-    for _, one, workdir in runs:
-        Run.start(run_spec(one), workdir).costs()  # whose targets are out of reach is said before hours are spent
     rows: list[dict[str, Any]] = []
     for target, one, workdir in runs:
         train_and_evaluate(one, workdir.root)

@@ -32,7 +32,7 @@ class Phase:
       setup: what a step is a function of.
       batches: batches of this process from a given step on.
       teacher: variables of `setup.teacher`, or None.
-      score: validation mIoU of a state.
+      score: validation mIoU of a state, or None where that says nothing.
       decide: how often, in steps, and what the host changes in the state between two steps; None for nothing.
       profile: the first and the last step of which a trace is written, or None.
     """
@@ -42,7 +42,7 @@ class Phase:
     setup: StepSetup
     batches: Callable[[int], Iterator[Mapping[str, Any]]]
     teacher: Any
-    score: Callable[[TrainState], float]
+    score: Callable[[TrainState], float] | None
     decide: tuple[int, Callable[[int, TrainState], TrainState]] | None = None
     profile: tuple[int, int] | None = None
 
@@ -98,7 +98,7 @@ def train(
             if last or step % spec.log_every == 0:
                 reporter.log(step, metrics)
             miou = None
-            if spec.eval_every and step % spec.eval_every == 0 and not last:
+            if phase.score is not None and spec.eval_every and step % spec.eval_every == 0 and not last:
                 miou = phase.score(state)
                 reporter.score(step, miou)
             told_to_end = notice.reached(step)

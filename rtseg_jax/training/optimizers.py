@@ -25,7 +25,8 @@ def weight_optimizer(spec: TrainSpec, phase: str, continued: bool = True) -> opt
     A phase that is `continued` shares the schedule of the phases before it; alone it has one of its own length.
     """
     updates = max(1, spec.schedule_steps(phase, continued) // spec.accumulate)
-    schedule = poly_schedule(spec.rate(phase), updates, spec.power, spec.warmup_steps)
+    warmup = math.ceil(spec.warmup_steps / spec.accumulate)
+    schedule = poly_schedule(spec.rate(phase), updates, spec.power, warmup)
     clip = [optax.clip_by_global_norm(spec.clip_norm)] if spec.clip_norm > 0 else []
     chain = optax.chain(
         *clip,

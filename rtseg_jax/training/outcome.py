@@ -40,7 +40,9 @@ def evaluate(run: Run, costs: Costs | None) -> dict[str, Any]:
     `costs` is None where the network was trained as it is: nothing is predicted, and there is no target.
     """
     architectures = _architectures(run)
-    trained = [name for name in architectures if name in TRAINED and not (name == "supernet" and _sampled(run))]
+    trained = [name for name in architectures if name in TRAINED and run.has(TRAINED[name])]
+    if _sampled(run):
+        trained = [name for name in trained if name != "supernet"]
     cards = _cards(run, trained)
     timings = _measure(run, {**architectures, **{name: run.workdir.exported(name) for name in cards}})
     scores = {
@@ -86,7 +88,7 @@ def _architectures(run: Run) -> dict[str, ArchSpec]:
     if not run.spec.searches:
         return {"trained": ArchSpec.load(run.workdir.trained), "bisenetv2": bisenetv2(run.spec.network.num_classes)}
     found = {"supernet": supernet_spec(run.spec.network, run.supernet), "searched": run.finetuned()}
-    if told(run.workdir.uniform.exists):
+    if "uniform" in told(run.workdir.results)["phases"]:  # its file is there before it is trained
         found["uniform"] = ArchSpec.load(run.workdir.uniform)
     return found | {"bisenetv2": bisenetv2(run.spec.network.num_classes)}
 

@@ -12,7 +12,6 @@ from rtseg_jax.export.spec import FLOAT_ATTENTION
 from rtseg_jax.models.rounding import Integers
 from rtseg_jax.models.variables import grafted
 from rtseg_jax.search.decide import landing_warnings
-from rtseg_jax.search.rounds import architecture_of, default_paths
 from rtseg_jax.search.uniform import uniform_spec, whole_spec
 from rtseg_jax.search.worth_params import initial_worth
 from rtseg_jax.training import loop
@@ -104,23 +103,24 @@ def fit(
     )
     scorer = make_scorer(run.model(network), run.dataset, run.spec.data, run.spec.train, run.placement)
     arch = None if rule is None else initial_worth(network, run.spec.search.samples)
-    # A sampled supernet is scored by one path.
-    plain = None if arch is None else architecture_of(network, arch, default_paths(network))
     momentum = run.momentum(phase, setup.optimizer, variables)
     if trained.detail is not None:  # its weights are fresh, those of the network stay
         variables = grafted(run.initial_variables(trained, run.seed(phase)), variables)
         momentum = None if momentum is None else grafted(fresh_momentum(setup.optimizer, variables["params"]), momentum)
     state = initial_state(setup, variables, run.placement, arch, momentum)
     teacher_variables = None if taught_by is None else taught_by.variables
-    state = train_phase(run, phase, setup, state, teacher_variables, lambda s: scorer(s.variables, plain).miou)
+    # Of a supernet that trains one path at a time no path is worth a score yet.
+    score = None if rule is not None else lambda s: scorer(s.variables).miou
+    state = train_phase(run, phase, setup, state, teacher_variables, score)
     origin = run.workdir.provenance()
     own = own_variables(state.variables, network)
     save_tree(run.workdir.checkpoints(f"{phase}_variables"), own, {"provenance": origin})
-    save_tree(run.workdir.checkpoints(f"{phase}_momentum"), state.opt_state, {"provenance": origin})
+    if phase == "pretrain":  # the search goes on from it
+        save_tree(run.workdir.checkpoints("pretrain_momentum"), state.opt_state, {"provenance": origin})
     steps = run.spec.train.steps(phase)
-    if plain is not None:  # of a supernet that trains one path at a time no path is worth a score yet
+    if score is None:
         return {"steps": steps}
-    miou = scorer(state.variables, None).miou
+    miou = score(state)
     by_first(run.workdir.append_history, {"phase": phase, "step": steps, "miou": miou})
     return {"miou": miou, "steps": steps}
 
@@ -144,7 +144,7 @@ def train_phase(
     setup: StepSetup,
     state: TrainState,
     teacher: Any,
-    score: Callable[[TrainState], float],
+    score: Callable[[TrainState], float] | None,
     decide: tuple[int, Callable[[int, TrainState], TrainState]] | None = None,
 ) -> TrainState:
     """Runs the loop of a phase to its end; the teacher's variables are used where the setup has a teacher."""

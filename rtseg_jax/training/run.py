@@ -235,6 +235,13 @@ class Run:
                 f"with --precision={precision}"
             )
         check_network(model.card, self.spec.network, str(path))
+        if (backend := model.card["backend"]) != (device := self.spec.latency.device):
+            log_warnings(
+                (
+                    f"{path} is of {backend}, and so are target and predictions; latencies in the table will be "
+                    f"measured on config.latency.device={device}",
+                )
+            )
         return model
 
     def _measured(self, path: Place) -> None:

@@ -22,7 +22,8 @@ from rtseg_jax.training.lock import locked
 from rtseg_jax.training.preemption import Notice
 from rtseg_jax.training.processes import by_first, say, told
 from rtseg_jax.training.run import Run
-from rtseg_jax.training.workdir import Workdir
+from rtseg_jax.training.teaching import teacher_of
+from rtseg_jax.training.workdir import UNDONE, Workdir
 
 NEED_COSTS = {"pretrain", "search", "uniform", "evaluate"}
 BUCKETS = "gs://"  # the only ones into which Orbax writes
@@ -44,11 +45,12 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str | Place, 
     by_first(place.check, config, to_json(spec.info))
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         jax.config.update("jax_compilation_cache_dir", str(place.root / "compiled"))
-    left = told(lambda: [phase for phase in PHASES if phase in spec.phases and not place.finished(phase)])
+    unsettled = told(lambda: bool(choosing.unsettled(place)))
+    undone = UNDONE if unsettled else ()  # by the choice that comes first
+    left = told(lambda: [p for p in PHASES if p in spec.phases and (p in undone or not place.finished(p))])
     for phase in (phase for phase in spec.phases if phase not in left):
         say(f"{phase}: finished before, skipped")
     check_trained(spec, place, left)
-    unsettled = told(lambda: bool(choosing.unsettled(place)))
     if left or unsettled:
         with contextlib.ExitStack() as held, in_one_line(place.root), Notice() as notice:
             by_first(lambda: begin(held, place.root))
@@ -96,6 +98,7 @@ def run_phases(
 
     A start that ends in a wrong setting leaves the workdir to the next one; only a latency sweep stays in it.
     """
+    teacher_of(spec)  # one that cannot teach is refused before the hours of the phases that need none
     run = Run.start(spec, place, notice)
     priced = spec.searches and NEED_COSTS & set(left)
     costs: Any = run.costs() if priced else None  # only those phases are given it

@@ -30,6 +30,9 @@ FREE_FIELDS = (
     "data.cache_gib",
 )  # may differ between two starts of a run
 
+UNDONE = ("evaluate", "export")
+"""Phases that a new choice of the network to hand over undoes."""
+
 LATER_FIELDS = {
     "latency.precision": "float32",
     "network.mlp_activation": "gelu",
@@ -149,7 +152,7 @@ class Workdir:
     def choose(self, choice: Mapping[str, Any]) -> None:
         """Records which network is handed over; what was scored and exported of another one is to be done again."""
         everything = self.results()
-        for phase in ("evaluate", "export"):
+        for phase in UNDONE:
             everything["phases"].pop(phase, None)
         write_json(self.root / "results.json", {**everything, "choice": dict(choice)})
 

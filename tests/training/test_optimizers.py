@@ -70,6 +70,14 @@ def test_phases_have_their_own_length_and_rate():
         np.testing.assert_allclose(second["kernel"] - first["kernel"], -rate * (1 - 1 / length) ** 0.9, rtol=1e-5)
 
 
+def test_warm_up_counts_steps_where_updates_are_averages_of_some():
+    spec = train_spec(accumulate=2, warmup_steps=4)  # two updates
+    gradient = {"kernel": jnp.ones(1)}
+    history = run(weight_optimizer(spec, "pretrain", False), {"kernel": jnp.zeros(1)}, [gradient] * 6)
+    moved = [float(params["kernel"][0]) for params in history]
+    np.testing.assert_allclose(moved, [0.0, 0.0, 0.0, -0.05, -0.05, -0.15], rtol=1e-6)
+
+
 PARAMS = {
     "block": {
         "conv": {"kernel": jnp.full(2, 2.0), "bias": jnp.full(2, 2.0)},

@@ -23,6 +23,7 @@ from rtseg_jax.show import show
 from rtseg_jax.training import loop, outcome, phases, run
 from rtseg_jax.training.checkpoint_files import kept_checkpoints
 from rtseg_jax.training.checkpoints import load_newest
+from rtseg_jax.training.front import front
 from rtseg_jax.training.placement import make_placement
 from rtseg_jax.training.run import zero_variables
 from rtseg_jax.training.train_and_evaluate import train_and_evaluate
@@ -309,6 +310,12 @@ def test_unreachable_target_names_the_range(tmp_path, predictor_path):
     with pytest.raises(Exception, match=r"out of reach: .* take \d+\.\d+ to \d+\.\d+ ms"):
         train_and_evaluate(config, tmp_path)
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_front_refuses_an_unreachable_target_before_it_trains(tmp_path, predictor_path):
+    with pytest.raises(UserError, match="out of reach"):
+        front(shrink(load_config("quickstart"), predictor_path), [1e-6], tmp_path)
+    assert not (tmp_path / "supernet" / "checkpoints").exists()
 
 
 @pytest.mark.usefixtures("plain")
