@@ -28,9 +28,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.network.auxiliary_channels = 32
 
     config.batch_size = 8
-    config.train.pretrain_steps = 140
-    config.train.search_steps = 180
-    config.train.finetune_steps = 1440
+    config.train.pretrain_steps = 64
+    config.train.search_steps = 80
+    config.train.finetune_steps = 1616
     config.train.learning_rate = 0.05
     config.train.warmup_steps = 20
     config.train.log_every = 20

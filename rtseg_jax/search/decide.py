@@ -218,7 +218,7 @@ def landing_warnings(predicted: float, target: Target, what: str = "the decided 
         return ()
     return (
         f"{what} is predicted at {target.written(predicted)}, outside 98–100 % of the target "
-        f"{target.written(target.cost)}: slices of channels are too coarse to come nearer; choose another target",
+        f"{target.written(target.cost)}: no widths of these paths come nearer; choose another target",
     )
 
 
