@@ -254,7 +254,8 @@ class Run:
 
 def zero_variables(model: SegmentationNetwork) -> dict[str, Any]:
     """Zeros in the shape of a network's variables."""
-    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), variable_shapes(model))
+    # Made by NumPy: zeros of JAX are compiled for every shape.
+    return jax.tree.map(lambda leaf: jax.device_put(np.zeros(leaf.shape, leaf.dtype)), variable_shapes(model))
 
 
 def log_warnings(warnings: tuple[str, ...]) -> None:
