@@ -45,9 +45,9 @@ def front(config: ml_collections.ConfigDict, targets: list[float], out: Path) ->
     supernet = _changed(config, phases=("pretrain",))
     run = Run.start(run_spec(supernet), Workdir(out / "supernet"))
     for target in targets:  # one that is out of reach is refused before hours are spent
-        supernet.latency.target_ms = target
-        dataclasses.replace(run, spec=run_spec(supernet)).costs()
-    supernet.latency.target_ms = config.latency.target_ms
+        aimed = _changed(supernet)
+        aimed.latency.target_ms = target
+        dataclasses.replace(run, spec=run_spec(aimed)).costs()
     train_and_evaluate(supernet, out / "supernet")
     predictor = config.latency.predictor or str(out / "supernet" / "latency")
     left = tuple(phase for phase in spec.phases if phase != "pretrain")

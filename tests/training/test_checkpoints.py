@@ -71,9 +71,9 @@ def test_nothing_to_restore(tmp_path):
     checkpoints = Checkpoints(tmp_path / "phase")
     assert checkpoints.newest(tree(0)) is None
     checkpoints.close()
-    with pytest.raises(UserError, match="no readable checkpoint"):
+    with pytest.raises(UserError, match="phase: no readable checkpoint; train again"):
         load_newest(tmp_path / "phase", tree(0))
-    with pytest.raises(UserError, match="no weights there"):
+    with pytest.raises(UserError, match="other: no weights there; the run that writes them is not finished"):
         load_newest(tmp_path / "other", tree(0))
 
 
