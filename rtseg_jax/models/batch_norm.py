@@ -15,6 +15,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from rtseg_jax.architecture.operators import EPSILON
+from rtseg_jax.models.division import largest_divisor
 
 MOMENTUM = 0.9
 _UNROLLED = 8  # longest first axis of a sum
@@ -101,7 +102,7 @@ def _channel_sums(rows_divided: bool, *maps: Map) -> list[Vector]:
     b, h, w, c = maps[0].shape
     # What is summed first divides no axis that devices share: of what they exchange vectors are left then, not maps.
     outer, pixels = ((b, h), w) if rows_divided else ((b,), h * w)
-    first = max(k for k in range(1, _UNROLLED + 1) if pixels % k == 0)
+    first = largest_divisor(pixels, _UNROLLED)
     parts = [x.reshape(*outer, first, pixels // first, c) for x in maps]
     zeros = [jnp.zeros((), x.dtype) for x in maps]
     sums = lax.reduce(parts, zeros, lambda a, b: [jnp.add(u, v) for u, v in zip(a, b, strict=True)], (len(outer),))

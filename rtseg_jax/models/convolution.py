@@ -17,7 +17,8 @@ from jax import lax
 from jaxtyping import Array, Float, Num
 
 from rtseg_jax.architecture.extents import Padding, Pads, Size, dilated
-from rtseg_jax.models.division import WHOLE, Division
+from rtseg_jax.models import winograd
+from rtseg_jax.models.division import WHOLE, Division, largest_divisor
 
 Lowering = Literal["native", "cpu", "export"]
 
@@ -49,7 +50,9 @@ def conv2d(
     if lowering == "cpu" and groups == 1 and division.rows == 1:
         window = dilated(window_of(kernel), dilation)
         pads = explicit_pads(spatial(x), window, (stride, stride), padding)
-        return _full(x, kernel, stride, pads, dilation, division.pictures)
+        if winograd.pays(x, kernel, stride, dilation, division):
+            return winograd.conv3x3(x, kernel, pads, division)
+        return _full(x, kernel, stride, pads, dilation, division)
     if lowering == "export" and groups > 1 and (kernel.shape[2] % SLICE or kernel.shape[3] // groups % SLICE):
         return _ungrouped(x, kernel, stride, padding, dilation, groups)
     return _native(x, kernel, stride, padding, groups, dilation)
@@ -161,27 +164,24 @@ _pointwise.defvjp(_pointwise_fwd, _pointwise_bwd)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
-def _full(x: Array, kernel: Array, stride: int, pads: Pads, dilation: int, parts: int) -> Array:
-    """Convolution whose weight gradient is a sum of matrix products; devices have `parts` of the batch."""
+def _full(x: Array, kernel: Array, stride: int, pads: Pads, dilation: int, division: Division) -> Array:
+    """Convolution whose weight gradient is a sum of matrix products."""
     return _native(x, kernel, stride, pads, 1, dilation)
 
 
 def _full_fwd(
-    x: Array, kernel: Array, stride: int, pads: Pads, dilation: int, parts: int
+    x: Array, kernel: Array, stride: int, pads: Pads, dilation: int, division: Division
 ) -> tuple[Array, tuple[Array, Array]]:
-    return _full(x, kernel, stride, pads, dilation, parts), (x, kernel)
+    return _full(x, kernel, stride, pads, dilation, division), (x, kernel)
 
 
 def _full_bwd(
-    stride: int, pads: Pads, dilation: int, parts: int, residuals: tuple[Array, Array], dy: Array
+    stride: int, pads: Pads, dilation: int, division: Division, residuals: tuple[Array, Array], dy: Array
 ) -> tuple[Array, Array]:
     x, kernel = residuals
     (dx,) = jax.vjp(lambda x: _native(x, kernel, stride, pads, 1, dilation), x)[1](dy)
     gradient = functools.partial(_full_kernel_gradient, window=window_of(kernel), stride=stride, dilation=dilation)
-    if len(x) % parts:
-        parts = 1
-    each = (a.reshape(parts, -1, *a.shape[1:]) for a in (pad(x, pads), dy))
-    return dx, jax.vmap(gradient)(*each).sum(0).astype(kernel.dtype)
+    return dx, division.sums(gradient, pad(x, pads), dy).astype(kernel.dtype)
 
 
 _full.defvjp(_full_fwd, _full_bwd)
@@ -193,7 +193,7 @@ def _full_kernel_gradient(padded: Array, dy: Array, *, window: Size, stride: int
     (b, height, width, outputs), channels = dy.shape, padded.shape[-1]
     seen = window[0] * window[1] * channels
     row = b * width * seen * jnp.dtype(padded.dtype).itemsize
-    rows = max(n for n in range(1, height + 1) if height % n == 0 and (n == 1 or n * row <= CACHED))
+    rows = largest_divisor(height, CACHED // row)
     read = (rows - 1) * stride + dilated(window, dilation)[0]
     kernel_first = seen < outputs  # the CPU's product is about twice as fast with the smaller side first
 

@@ -33,7 +33,7 @@ from rtseg_jax.models.batch_norm import Statistics, batch_norm
 from rtseg_jax.models.cells import cell_conv, cell_depthwise, coordinates, patches
 from rtseg_jax.models.convolution import Lowering, conv2d, conv_transpose2d, depthwise_conv2d, spatial, transpose_margin
 from rtseg_jax.models.division import WHOLE, Division
-from rtseg_jax.models.pooling import adaptive_average_pool, average_pool, max_pool
+from rtseg_jax.models.pooling import adaptive_average_pool, average_pool, channel_max, max_pool
 from rtseg_jax.models.resize import resize
 from rtseg_jax.models.rounding import FLOATS, FUSED, Numbers
 from rtseg_jax.models.sampling import warp
@@ -289,7 +289,7 @@ def _(op: operators.ChannelReduce, inputs: list[Map], context: Context) -> Map:
     (x,), mask = inputs, context.mask(op.inputs[0].groups)
     if op.kind == "max":
         x = x if mask is None else jnp.where(per_pixel(mask) > 0, x, -jnp.inf)
-        return x.max(-1, keepdims=True)
+        return channel_max(x)
     number = x.shape[-1]
     if mask is not None:
         x, kept = x * per_pixel(mask).astype(x.dtype), mask.sum().astype(x.dtype)

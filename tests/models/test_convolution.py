@@ -9,7 +9,7 @@ import pytest
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from rtseg_jax.models import convolution
+from rtseg_jax.models import convolution, winograd
 from rtseg_jax.models.convolution import conv2d, conv_transpose2d, default_lowering, depthwise_conv2d
 from rtseg_jax.models.division import Division
 
@@ -92,6 +92,54 @@ def test_weight_gradient_a_few_rows_at_a_time(monkeypatch, cached, stride, dilat
     assert_same(of("cpu", division=Division(rows=2)), of("native"), 0)
 
 
+@pytest.mark.parametrize(("inputs", "outputs", "tiles"), [(5, 7, 512), (6, 4, 1)])
+@pytest.mark.parametrize("padding", [((1, 1), (1, 1)), ((2, 1), (0, 2)), ((0, 0), (0, 0))])
+@pytest.mark.parametrize("size", [(8, 12), (7, 9), (3, 4)])
+def test_winograd_equals_lax(monkeypatch, size, padding, inputs, outputs, tiles):
+    monkeypatch.setattr(winograd, "TILES", tiles)
+    x, kernel = normal(0, 2, *size, inputs), normal(1, 3, 3, inputs, outputs)
+    actual = value_and_gradients(lambda x, w: winograd.conv3x3(x, w, padding), x, kernel)
+    assert_same(actual, value_and_gradients(lambda x, w: lax_conv(x, w, 1, padding), x, kernel))
+
+
+def test_winograd_by_hand():
+    y = winograd.conv3x3(jnp.ones((1, 3, 4, 1)), jnp.ones((3, 3, 1, 1)), ((1, 1), (1, 1)))
+    np.testing.assert_array_equal(y[0, :, :, 0], [[4, 6, 6, 4], [6, 9, 9, 6], [4, 6, 6, 4]])
+
+
+def test_winograd_where_it_saves_products():
+    x, kernel = normal(0, 4, 32, 32, 80), normal(1, 3, 3, 80, 80)
+
+    def products(lowering):
+        run = jax.jit(lambda x, w: conv2d(x, w, lowering=lowering))
+        return run.lower(x, kernel).compile().cost_analysis()["flops"]
+
+    assert products("cpu") < products("native") / 1.8
+    run = jax.jit(lambda x, w: conv2d(x, w, lowering="cpu"))
+    assert_same([run(x, kernel)], [lax_conv(x, kernel, 1)])
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "pays", "settings"),
+    [
+        ((4, 32, 32, 80), (3, 3, 80, 80), True, {}),  # 236 million multiply-accumulates
+        ((3, 32, 32, 80), (3, 3, 80, 80), False, {}),  # too few
+        ((4, 36, 32, 79), (3, 3, 79, 80), False, {}),  # 39.7 products for each sum
+        ((4, 36, 32, 80), (3, 3, 80, 80), True, {"stride": 1, "dilation": 1}),
+        ((4, 36, 32, 80), (3, 3, 80, 80), False, {"stride": 2}),
+        ((4, 36, 32, 80), (3, 3, 80, 80), False, {"dilation": 2}),
+        ((4, 36, 32, 80), (3, 3, 80, 80), False, {"dtype": "bfloat16"}),
+        ((4, 36, 32, 800), (1, 1, 800, 80), False, {}),
+        ((4, 64, 32, 80), (3, 3, 80, 80), False, {}),  # 10 MB when they are turned
+        ((4, 64, 32, 80), (3, 3, 80, 80), True, {"division": Division(pictures=2)}),
+    ],
+)
+def test_where_winograd_pays(size, kernel, pays, settings):
+    given = {"stride": 1, "dilation": 1, "dtype": "float32", "division": Division(), **settings}
+    x, kernel = jnp.zeros(size, given["dtype"]), jnp.zeros(kernel, given.pop("dtype"))
+    assert winograd.pays(x, kernel, **given) is pays
+
+
 def test_grouped_convolution():
     x, kernel = normal(0, 2, 6, 5, 8), normal(1, 3, 3, 4, 6)
     expected = lax_conv(x, kernel, 1, groups=2)
@@ -148,7 +196,11 @@ def test_bfloat16_stays_and_sums_in_float32(lowering):
         assert_same([a.astype(jnp.float32) for a in actual], exact, 2**-7)
 
 
-def test_batch_sharding_changes_nothing(monkeypatch):
+@pytest.mark.parametrize("least_reuse", [0, 40])
+def test_batch_sharding_changes_nothing(monkeypatch, least_reuse):
+    monkeypatch.setattr(winograd, "LEAST_REUSE", least_reuse)
+    monkeypatch.setattr(winograd, "LEAST_MACS", 0)
+    monkeypatch.setattr(winograd, "TILES", 1)
     monkeypatch.setattr(convolution, "CACHED", 1)  # the weight gradient goes through the rows one by one
     mesh = Mesh(np.array(jax.devices()[:2]), ("batch",))
     split, whole = NamedSharding(mesh, PartitionSpec("batch")), NamedSharding(mesh, PartitionSpec())
