@@ -74,6 +74,8 @@ def attention(
     The paper's equation lost its scale in print; 1/√d is the standard one, and what None stands for.
     """
     b, h, w, c = query.shape
+    if (h, w, *key.shape[1:3]) == (1, 1, 1, 1):
+        return value  # its weight is 1, which phones refuse to find out: a tensor divided by itself
     scores = numbers.held(jnp.einsum("bhnd,bhmd->bhnm", _split(query, heads), _split(key, heads)))
     scores = numbers.held(scores * ((c // heads) ** -0.5 if scale is None else scale))
     weights = numbers.attention(jax.nn.softmax(scores.astype(jnp.float32), axis=-1)).astype(query.dtype)

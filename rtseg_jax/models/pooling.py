@@ -119,6 +119,27 @@ def _shares(size: int, bins: int) -> np.ndarray:
     return shares
 
 
+@jax.custom_vjp
+def channel_max(x: Float[Array, "b h w c"]) -> Float[Array, "b h w 1"]:
+    """Largest channel of each pixel; of equal values the first receives the gradient.
+
+    JAX's own gradient compares channels with the maximum and divides by how many are equal. Where XLA computes `x` once
+    more for it, and rounds differently, that is none: infinite gradients.
+    """
+    return x.max(-1, keepdims=True)
+
+
+def _channel_max_fwd(x: Array) -> tuple[Array, Array]:
+    return channel_max(x), x
+
+
+def _channel_max_bwd(x: Array, dy: Array) -> tuple[Array]:
+    return (dy * jax.nn.one_hot(jnp.argmax(x, -1), x.shape[-1], dtype=dy.dtype),)
+
+
+channel_max.defvjp(_channel_max_fwd, _channel_max_bwd)
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
 def _max_of_taps(x: Array, window: Size, stride: Size, pads: Pads) -> Array:
     return functools.reduce(jnp.maximum, _windows(x, window, stride, pads))

@@ -37,6 +37,7 @@ MESH_AXES: Mapping[str, tuple[str, ...]] = {
     "indicators": (),
     "steps": (),
     "choices": (),
+    "positions": (),
 }
 """The mesh axes that divide each logical axis."""
 
@@ -57,6 +58,7 @@ STATE = {
     "slope": ("channels",),
     "mean": ("channels",),
     "var": ("channels",),
+    "position": ("positions", "channels"),
     "masks": ("indicators",),
     "samples": ("steps", "indicators"),
     "widths": ("indicators",),

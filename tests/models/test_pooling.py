@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rtseg_jax.models.pooling import average_pool, max_pool
+from rtseg_jax.models.pooling import average_pool, channel_max, max_pool
 
 STRIDED = {"window": (3, 3), "stride": (2, 2), "padding": "SAME"}
 max_pool_3x3_s2 = functools.partial(max_pool, **STRIDED)
@@ -63,3 +63,11 @@ def test_borders_in_exported_graphs(size, window, stride, padding):
     text = exported.lower(x).as_text()
     same = size == (7, 5) and window == (3, 3)  # where `SAME` puts as much
     assert ("stablehlo.concatenate" in text) != same
+
+
+def test_the_first_of_the_largest_channels_receives_the_gradient():
+    x = jnp.asarray([[1.0, 3.0, 2.0], [4.0, 4.0, 0.0], [-1.0, -2.0, -1.0]]).reshape(1, 3, 1, 3)
+    y, pullback = jax.vjp(channel_max, x)
+    np.testing.assert_array_equal(y[0, :, 0, 0], [3, 4, -1])
+    (gradient,) = pullback(jnp.asarray([5.0, 6.0, 7.0]).reshape(1, 3, 1, 1))
+    np.testing.assert_array_equal(gradient[0, :, 0], [[0, 5, 0], [6, 0, 0], [7, 0, 0]])

@@ -9,7 +9,7 @@ import optax
 import pytest
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
-from rtseg_jax.architecture import declare
+from rtseg_jax.architecture import declare, network_class, network_classes
 from rtseg_jax.errors import UserError
 from rtseg_jax.models import SegmentationNetwork, variable_shapes
 from rtseg_jax.search import arch_params
@@ -135,6 +135,14 @@ def test_every_array_of_a_search_has_a_place_and_momentum_lies_with_its_weights(
 
 def fresh(variables):
     return jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), variables["params"])
+
+
+@pytest.mark.parametrize("name", network_classes())
+def test_the_weights_of_every_network_have_a_place(name):
+    shapes = variable_shapes(SegmentationNetwork(declare(network_class(name)(19))))
+    places = jax.tree_util.tree_leaves_with_path(make_placement(MeshSpec(fsdp=2)).of_state(shapes))
+    divided = {path[-1].key for path, place in places if "fsdp" in place.spec}
+    assert divided == {"kernel"}
 
 
 @pytest.mark.parametrize("name", ["tokens", "kernel"])

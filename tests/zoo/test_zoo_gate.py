@@ -37,14 +37,18 @@ def test_what_fails():
     # Twice what float32 itself is off by is rounding, more is not.
     assert zoo_gate.failures({**TAKEN, "difference": 1.9e-4, "rounding": 1e-4}) == []
     assert zoo_gate.failures({**TAKEN, "difference": 2.1e-4, "rounding": 1e-4}) == ["difference: 2.1e-04"]
+    (vain,) = zoo_gate.failures({**TAKEN, "difference": 0.3, "rounding": 0.3})
+    assert vain == "float32 itself is off by 3.0e-01: nothing is proved"
     # Zeros are explained by a kernel that is too large, and by nothing else.
     zeros = {name: value for name, value in TAKEN.items() if name != "gpu_difference"}
     assert zoo_gate.failures({**zeros, "zeros_with_kernel_mib": 72.0}) == []
     assert zoo_gate.failures({**zeros, "zeros_with_kernel_mib": 9.0}) == ["zeros on the GPU"]
     assert zoo_gate.failures({"failed": "killed"}) == ["killed"]
     assert zoo_gate.failures({"losses": [2.0, 1.0, 1.5]}) == []
-    assert zoo_gate.failures({"losses": [2.0, 1.0]}) == ["losses of 3 steps: [2.0, 1.0]"]
-    assert zoo_gate.failures({"losses": [2.0, float("nan"), 1.0]}) == ["losses of 3 steps: [2.0, nan, 1.0]"]
+    assert zoo_gate.failures({"losses": [2.0, 1.0]}) == ["losses of 3 steps do not fall: [2.0, 1.0]"]
+    assert zoo_gate.failures({"losses": [2.0, 9.0, 2.1]}) == ["losses of 3 steps do not fall: [2.0, 9.0, 2.1]"]
+    (broken,) = zoo_gate.failures({"losses": [2.0, float("nan"), 1.0]})
+    assert broken == "losses of 3 steps do not fall: [2.0, nan, 1.0]"
 
 
 def test_table(tmp_path):
