@@ -8,6 +8,7 @@ from typing import Any
 import ml_collections
 
 from rtseg_jax.architecture import MIXED, NetworkSpec, declare, network_class
+from rtseg_jax.architecture.guidance import with_detail_head
 from rtseg_jax.data import DatasetInfo, DataSpec, dataset_info
 from rtseg_jax.errors import UserError
 from rtseg_jax.export.spec import INTEGERS
@@ -230,6 +231,8 @@ def run_spec(config: ml_collections.ConfigDict, info: DatasetInfo | None = None)
                 "width_rate and path_rate set; else give β a value above 0"
             )
     network = _network_spec(config, info.num_classes)
+    if config.loss.detail > 0:
+        with_detail_head(declare(network), config.loss.detail_at)  # refuses a block that is not there
     phases = _phases(config)
     if "search" in phases and config.search.rule != "published":
         _check_rounds(config)

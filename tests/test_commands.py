@@ -26,6 +26,7 @@ from rtseg_jax.errors import UserError, failed_child
 from rtseg_jax.files import check_folder, check_place
 from rtseg_jax.latency.devices import check_device
 from rtseg_jax.quiet import start_up_lines_left_out
+from rtseg_jax.training.workdir import Workdir
 
 ROOT = Path(__file__).parents[1]
 QUICKSTART = f"--config={ROOT / 'configs' / 'quickstart.py'}"
@@ -448,6 +449,13 @@ def test_a_description_refuses_what_a_run_would(setting, words, phases, capfd, f
     assert words in error_of(capfd, "search", arguments, folder)
 
 
+@pytest.mark.parametrize("block", ["detail_9_9", "stage16_1"])
+def test_a_block_to_be_guided_is_there_whatever_the_search_decides(block, capfd, folder):
+    arguments = [QUICKSTART, "--describe", "--config.loss.detail=1.0", f"--config.loss.detail_at={block}"]
+    said = error_of(capfd, "search", arguments, folder)
+    assert f"config.loss.detail_at is '{block}', no block of this network; there are detail_1_1," in said
+
+
 def test_known_devices_are_none_of_them_refused():
     check_device("adreno660")
     with pytest.raises(UserError, match=r"^--device is 'jaxs', which is unknown; did you mean 'jax'\?"):
@@ -463,6 +471,13 @@ def test_phases_without_anything_trained_are_refused_at_once(phases, missing, ca
     said = error_of(capfd, "search", [QUICKSTART, "--workdir=w", f"--config.phases={phases}"], folder)
     assert "nothing is trained in" in said
     assert missing in said
+
+
+def test_only_a_searched_network_is_taken_from_another_run(capfd, folder, tmp_path_factory):
+    other = Workdir(tmp_path_factory.mktemp("other"))
+    other.finish("uniform", {})
+    arguments = [QUICKSTART, "--workdir=w", f"--config.init_from={other.root}", "--config.phases=('export',)"]
+    assert "nothing is trained in" in error_of(capfd, "search", arguments, folder)
 
 
 def test_an_export_that_cannot_be_written_is_refused_at_once(capfd, folder):

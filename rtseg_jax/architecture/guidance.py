@@ -28,12 +28,13 @@ def with_detail_head(network: Network, at: str = "") -> Network:
 
     Args:
       network: any one that has none.
-      at: name of the block whose output the head reads; empty for `default_block`.
+      at: name of the block whose output the head reads; empty for `default_block`. A search may take mixed blocks
+        away, so none of them can be named.
 
     Raises:
       UserError: the network has no such block.
     """
-    names = {block.name: block for block in network.blocks}
+    names = {block.name: block for block in network.blocks if isinstance(block, Block)}
     if at and at not in names:
         raise UserError(f"config.loss.detail_at is {at!r}, no block of this network; there are {', '.join(names)}")
     source = (names[at] if at else default_block(network)).output

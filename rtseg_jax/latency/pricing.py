@@ -150,16 +150,20 @@ def latency_by_part(arch: ArchSpec, image_size: tuple[int, int], model: LatencyM
     """
     blocks = declare_spec(arch).plain_blocks
     table = feature_table([block_terms(block, image_size) for block in blocks])
-    widths = table(jnp.asarray(table.sizes), model.arrays["tiles"])
     context = jnp.asarray([context_of(block, image_size, model.kinds) for block in blocks], jnp.float32)
-    block_ms = predict_blocks(model.arrays, widths, context)
+
+    def priced(sizes: jax.Array) -> tuple[jax.Array, list[Any]]:
+        widths = table(sizes, model.arrays["tiles"])
+        block_ms = predict_blocks(model.arrays, widths, context)
+        return block_ms, network_columns(block_ms, widths, context, jnp.ones(len(blocks)))
+
+    block_ms, (_, *columns) = jax.jit(priced)(table.sizes)
     own, *between = np.asarray(model.arrays["network"], np.float64)
     parts: dict[str, float] = {}
     for block, ms in zip(blocks, np.asarray(block_ms, np.float64), strict=True):
         part = block.name.split("_")[0]  # detail_1_2 and stage16_down_1 belong to detail and stage16
         parts[part] = parts.get(part, 0.0) + own * ms
-    columns = network_columns(block_ms, widths, context, jnp.ones(len(blocks)))
-    return {**parts, "between blocks": float(np.asarray(columns[1:], np.float64) @ np.asarray(between))}
+    return {**parts, "between blocks": float(np.asarray(columns, np.float64) @ np.asarray(between))}
 
 
 def total_latency(

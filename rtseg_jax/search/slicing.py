@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from rtseg_jax.architecture import Group, Network
+from rtseg_jax.architecture import Network
 from rtseg_jax.architecture.graph import Groups, Weight
 from rtseg_jax.models.variables import collection, insert, lookup
 
@@ -65,14 +64,3 @@ def _channels(groups: Groups, kept: Kept) -> np.ndarray:
         parts.append(offset + (indices[:, None] * group.unit + np.arange(group.unit)).reshape(-1))
         offset += group.channels
     return np.concatenate(parts)
-
-
-def masks_of(network: Network, kept: Kept) -> dict[str, Any]:
-    """The masks under which the supernet computes what the sliced network computes."""
-    return {group.name: _mask(group, kept) for group in network.searched_groups}
-
-
-def _mask(group: Group, kept: Kept) -> Any:
-    mask = np.zeros(group.size, np.float32)
-    mask[kept.get(group.name, np.arange(group.size))] = 1.0
-    return jnp.asarray(mask)

@@ -68,6 +68,9 @@ def begin(held: contextlib.ExitStack, root: Place) -> None:
 READS = {"search": ("pretrain",), "evaluate": ("finetune", "train"), "export": ("finetune", "uniform", "train")}
 """Phases that need another one, and which: one of them is enough."""
 
+INHERITED = ("pretrain", "finetune")
+"""Phases whose results may also be read from the run to start from."""
+
 
 def check_trained(spec: RunSpec, place: Workdir, left: list[str]) -> None:
     """Raises `UserError` where a phase needs what nobody has trained, before anything is measured for it."""
@@ -77,12 +80,14 @@ def check_trained(spec: RunSpec, place: Workdir, left: list[str]) -> None:
         earlier = PHASES[: PHASES.index(phase)]
         if not needed or any(other in left and other in earlier for other in needed):
             continue
-        if not any(there.finished(other) for there in places for other in needed):
+        if not any(
+            there.finished(other) for there in places for other in needed if there is place or other in INHERITED
+        ):
             own = [other for other in needed if other in phases_of(spec.network.name)]
             raise UserError(
                 f"config.phases={','.join(spec.phases)}: nothing is trained in {place.root} that the phase {phase!r} "
                 f"could read; add {' or '.join(map(repr, own))}, leave config.phases empty, or name the workdir of a "
-                "run that finished it with --workdir or config.init_from"
+                f"run that finished it with --workdir or, for {' and '.join(INHERITED)}, config.init_from"
             )
 
 

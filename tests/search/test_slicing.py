@@ -16,7 +16,7 @@ from helpers import numpy_network
 from rtseg_jax.architecture import declare, declare_spec, live_groups
 from rtseg_jax.models import Architecture, SegmentationNetwork
 from rtseg_jax.search.decide import make_spec
-from rtseg_jax.search.slicing import masks_of, slice_variables
+from rtseg_jax.search.slicing import slice_variables
 from rtseg_jax.zoo import RTSeg
 
 PATHS = ("skip", "lir", "mhsa")
@@ -102,6 +102,12 @@ def worst(outputs, logits, auxiliary):
     """Largest difference over the largest logit, over main and auxiliary outputs."""
     pairs = zip((outputs["logits"], *outputs["auxiliary"]), (logits, *auxiliary), strict=True)
     return max(float(np.abs(np.asarray(a) - np.asarray(b)).max() / np.abs(np.asarray(b)).max()) for a, b in pairs)
+
+
+def masks_of(network, kept):
+    """The masks under which the supernet computes what the sliced network computes."""
+    searched = {group.name: np.arange(group.size) for group in network.searched_groups}
+    return {name: jnp.asarray(np.isin(every, kept.get(name, every)), jnp.float32) for name, every in searched.items()}
 
 
 def difference(seed, masks=None):

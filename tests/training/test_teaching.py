@@ -138,7 +138,7 @@ def test_settings_that_teach_nothing_are_refused(model, loss, message):
 
 def test_a_supernet_is_neither_guided_nor_taught():
     config = base_config()
-    config.loss.update({"teacher": "there", "lam": 1.0, "pairwise": 1.0, "detail": 1.0, "detail_at": "x"})
+    config.loss.update({"teacher": "there", "lam": 1.0, "pairwise": 1.0, "detail": 1.0, "detail_at": "detail_3_3"})
     loss = run_spec(config).loss.of_supernet
     off = (loss.lam, loss.pairwise, loss.channelwise, loss.teacher, loss.detail, loss.detail_at)
     assert off == (0.0, 0.0, 0.0, None, 0.0, "")
