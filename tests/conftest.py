@@ -8,6 +8,8 @@ from pathlib import Path
 from helpers import quick_compiles
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# As the package sets it where it comes first: JAX, imported below, would let its children report each cached compile.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Tests start processes, and the package need not be installed.
 os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(Path(__file__).parents[1]), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
