@@ -14,7 +14,6 @@ processor's cores they slow each other down, and it cannot be reached.
 import argparse
 import dataclasses
 import importlib.metadata
-import importlib.util
 import itertools
 import os
 import statistics
@@ -34,6 +33,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from rtseg_jax.architecture import declare
+from rtseg_jax.command_line import load_config
 from rtseg_jax.config import RunSpec, run_spec
 from rtseg_jax.data import Dataset, DataSpec, Example, Source, build_dataset, kept_in_memory, training_batches
 from rtseg_jax.data.device_augmentation import augment_batch
@@ -157,14 +157,9 @@ def measure(case: Case, spec: RunSpec, source: Source, trainer: Trainer, seconds
     ahead.close()  # type: ignore[attr-defined]
 
 
-def load_spec(path: Path, changes: argparse.Namespace) -> RunSpec:
+def load_spec(path: str, changes: argparse.Namespace) -> RunSpec:
     """The spec of a config file with the command line's changes."""
-    module_spec = importlib.util.spec_from_file_location(path.stem, path)
-    if module_spec is None or module_spec.loader is None or not path.is_file():
-        raise UserError(f"{path} is not a config file; name one of configs/")
-    module = importlib.util.module_from_spec(module_spec)
-    module_spec.loader.exec_module(module)
-    config = module.get_config()
+    config = load_config(path)
     config.batch_size = changes.batch or config.batch_size
     config.data.data_dir = changes.data_dir or config.data.data_dir
     config.data.stand_in = changes.stand_in or config.data.stand_in
@@ -224,7 +219,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 def setting(data: DataSpec, spec: RunSpec, arguments: argparse.Namespace) -> dict[str, Any]:
     """What was read and trained."""
     return {
-        "config": str(arguments.config),
+        "config": arguments.config,
         "data": data.name,
         "files": arguments.files or "none",
         "base_size": data.base_size,
@@ -240,7 +235,7 @@ def setting(data: DataSpec, spec: RunSpec, arguments: argparse.Namespace) -> dic
 def main() -> None:
     """Prints the table; errors are one line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", type=Path, default=Path("configs/quickstart.py"))
+    parser.add_argument("--config", default="configs/quickstart.py")
     parser.add_argument("--data_dir", default="", help="folder of the config's data set")
     parser.add_argument("--stand_in", action="store_true", help="drawn pictures in place of the config's data set")
     parser.add_argument("--files", choices=("png", "jpg"), help="write pictures to files and read those")

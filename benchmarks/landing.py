@@ -13,7 +13,6 @@ of its target or not measured within ±5 % of it, or if a seed's latencies do no
 import argparse
 import contextlib
 import dataclasses
-import importlib.util
 import itertools
 import json
 import os
@@ -30,6 +29,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from rtseg_jax.architecture import ArchSpec, declare
+from rtseg_jax.command_line import load_config
 from rtseg_jax.config import run_spec
 from rtseg_jax.errors import UserError
 from rtseg_jax.files import write_json, write_text
@@ -120,16 +120,6 @@ def with_supernet(config: ml_collections.ConfigDict, out: Path, form: str) -> ml
     quietly(pretraining, supernet)
     config.init_from, config.phases = str(supernet), ("search",)
     return config
-
-
-def load_config(path: Path) -> ml_collections.ConfigDict:
-    """The ConfigDict of a config file."""
-    spec = importlib.util.spec_from_file_location("config", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config()
 
 
 def quietly(config: ml_collections.ConfigDict, workdir: Path) -> None:
@@ -262,7 +252,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder of workdirs and results")
-    parser.add_argument("--config", type=Path, default=Path("configs/quickstart.py"))
+    parser.add_argument("--config", default="configs/quickstart.py")
     parser.add_argument("--targets", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--search_steps", type=int, help="of the config where not given")

@@ -123,39 +123,23 @@ def device_groups(line: str) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(map(int, group.split(","))) for group in re.findall(r"\{([\d,]+)\}", listed[1]))
 
 
-def compiled_step(config: Path, mesh: Sequence[int], batch: int) -> dict[str, Any]:
-    """Counts of one step on one device of a mesh."""
-    import importlib.util
-
-    import jax
+def search_step(spec: Any, placement: Any, dtype: str = "float32") -> tuple[Any, Any]:
+    """The step of the search by worth of a `RunSpec`, and what makes its first state of a supernet's variables."""
     import jax.numpy as jnp
 
     from rtseg_jax.architecture import declare
-    from rtseg_jax.config import run_spec
-    from rtseg_jax.models import SegmentationNetwork, variable_shapes
+    from rtseg_jax.models import SegmentationNetwork
     from rtseg_jax.search.budget import Budget
     from rtseg_jax.search.cost import Target
     from rtseg_jax.search.worth_params import initial_worth
-    from rtseg_jax.training.loop import compile_step
     from rtseg_jax.training.optimizers import weight_optimizer
-    from rtseg_jax.training.placement import make_placement
-    from rtseg_jax.training.specs import MeshSpec
     from rtseg_jax.training.state import TrainState
     from rtseg_jax.training.step import StepSetup
     from rtseg_jax.training.worth_search import WorthSearch
 
-    module_spec = importlib.util.spec_from_file_location(config.stem, config)
-    assert module_spec is not None
-    assert module_spec.loader is not None
-    module = importlib.util.module_from_spec(module_spec)
-    module_spec.loader.exec_module(module)
-    settings = module.get_config()
-    settings.batch_size = batch
-    spec = run_spec(settings)
     network, size = declare(spec.network), spec.data.train_size
-    placement = make_placement(MeshSpec(*mesh))
     model = SegmentationNetwork(
-        network, rematerialize=spec.train.rematerialize, division=placement.division
+        network, dtype, rematerialize=spec.train.rematerialize, division=placement.division
     )  # the operators of accelerators, which a CPU would be told to express otherwise
     cost = Budget.parse("gmacs:1").of_network(network, size)  # it is only logged, and costs next to nothing
     optimizer = weight_optimizer(spec.train, "search")
@@ -169,7 +153,27 @@ def compiled_step(config: Path, mesh: Sequence[int], batch: int) -> dict[str, An
             jnp.int32(0), params, variables["batch_stats"], opt_state, initial_worth(network, spec.search.samples)
         )
 
-    state = jax.eval_shape(fresh, variable_shapes(model))
+    return setup, fresh
+
+
+def compiled_step(config: str, mesh: Sequence[int], batch: int) -> dict[str, Any]:
+    """Counts of one step on one device of a mesh."""
+    import jax
+    import jax.numpy as jnp
+
+    from rtseg_jax.command_line import load_config
+    from rtseg_jax.config import run_spec
+    from rtseg_jax.models import variable_shapes
+    from rtseg_jax.training.loop import compile_step
+    from rtseg_jax.training.placement import make_placement
+    from rtseg_jax.training.specs import MeshSpec
+
+    settings = load_config(config)
+    settings.batch_size = batch
+    spec = run_spec(settings)
+    size, placement = spec.data.train_size, make_placement(MeshSpec(*mesh))
+    setup, fresh = search_step(spec, placement)
+    state = jax.eval_shape(fresh, variable_shapes(setup.model))
     pictures = {
         "image": jax.ShapeDtypeStruct((batch, *size, 3), jnp.uint8),
         "label": jax.ShapeDtypeStruct((batch, *size), jnp.uint8),
@@ -278,7 +282,7 @@ def main() -> None:
     """Compiles one mesh, or prints the table of those that were."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--mesh", help="data,fsdp,spatial")
-    parser.add_argument("--config", type=Path, default=Path("configs/search.py"))
+    parser.add_argument("--config", default="configs/search.py")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--json", type=Path, help="add the counts to this file")
     parser.add_argument("--table", type=Path, help="a file of counts")

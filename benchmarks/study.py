@@ -32,8 +32,8 @@ import numpy as np
 import scipy.stats
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks.landing import load_config
 from rtseg_jax.architecture import ArchSpec, Network, NetworkSpec, counts, declare, declare_spec
+from rtseg_jax.command_line import load_config
 from rtseg_jax.config import RunSpec, run_spec
 from rtseg_jax.errors import UserError
 from rtseg_jax.files import append_line, read_rows, write_json, write_text
@@ -317,7 +317,7 @@ def main() -> None:
     """Runs what is missing, then writes the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--config", type=Path, default=Path("configs/quickstart.py"))
+    parser.add_argument("--config", default="configs/quickstart.py")
     parser.add_argument("--targets", default="0.15,0.25,0.4")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--arms", default=",".join(ARMS))

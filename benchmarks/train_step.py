@@ -46,14 +46,19 @@ RATE, MOMENTUM, WEIGHT_DECAY = 0.05, 0.9, 5e-4
 Run = Callable[[], float]
 
 
-def jax_run(network: Network, variables: Any, batch: dict[str, np.ndarray], lowering: str) -> Run:
-    """The step of `rtseg_jax.training`, compiled; every call goes on from the state that the last one left."""
-    model = SegmentationNetwork(network, lowering=lowering)
+def plain_setup(model: SegmentationNetwork) -> StepSetup:
+    """A step of `rtseg_jax.training` that does what PyTorch's does."""
     optimizer = optax.chain(optax.add_decayed_weights(WEIGHT_DECAY), optax.sgd(RATE, momentum=MOMENTUM))
+    return StepSetup(model, optimizer, LossSpec(), seed=0)
+
+
+def jax_run(network: Network, variables: Any, batch: dict[str, np.ndarray], lowering: str) -> Run:
+    """That step, compiled; every call goes on from the state that the last one left."""
+    setup = plain_setup(SegmentationNetwork(network, lowering=lowering))
     params = jax.tree.map(jax.numpy.array, variables["params"])
     stats = jax.tree.map(jax.numpy.array, variables["batch_stats"])
-    state = TrainState(jax.numpy.zeros((), jax.numpy.int32), params, stats, optimizer.init(params))
-    step = jax.jit(make_step(StepSetup(model, optimizer, LossSpec(), seed=0)), donate_argnums=0)
+    state = TrainState(jax.numpy.zeros((), jax.numpy.int32), params, stats, setup.optimizer.init(params))
+    step = jax.jit(make_step(setup), donate_argnums=0)
     compiled = step.lower(state, batch, None).compile()
     holder = [state]
 
@@ -64,21 +69,34 @@ def jax_run(network: Network, variables: Any, batch: dict[str, np.ndarray], lowe
     return run
 
 
-def torch_run(network: Network, variables: Any, batch: dict[str, np.ndarray], channels_last: bool) -> Run:
-    """The same step in eager PyTorch; every call goes on from the weights that the last one left."""
+def torch_run(
+    network: Network,
+    variables: Any,
+    batch: dict[str, np.ndarray],
+    *,
+    channels_last: bool,
+    device: str = "cpu",
+    compiled: bool = False,
+) -> Run:
+    """The same step in PyTorch, eager in float32 or compiled with autocast to bfloat16.
+
+    Every call goes on from the weights that the last one left.
+    """
     layout = torch.channels_last if channels_last else torch.contiguous_format
     normalization = (IMAGE_MEAN, IMAGE_STD)
-    model = TorchNetwork(network, variables, normalization, auxiliary=True).to(memory_format=layout).train()
+    model = TorchNetwork(network, variables, normalization, auxiliary=True).to(device, memory_format=layout).train()
     count = sum(weight.numel() for weight in model.parameters())
     assert count == sum(leaf.size for leaf in jax.tree.leaves(variables["params"])), "not the same network"
     optimizer = torch.optim.SGD(model.parameters(), RATE, MOMENTUM, weight_decay=WEIGHT_DECAY)
-    images = mirrored(batch["image"]).contiguous(memory_format=layout)
-    labels = mirrored(batch["label"].astype(np.int64))
+    images = mirrored(batch["image"]).to(device).contiguous(memory_format=layout)
+    labels = mirrored(batch["label"].astype(np.int64)).to(device)
+    forward = torch.compile(model) if compiled else model
 
     def run() -> float:
         optimizer.zero_grad(set_to_none=True)
-        outputs = model(images.float())
-        loss = sum(functional.cross_entropy(logits, labels, ignore_index=255) for logits in outputs)
+        with torch.autocast(device, torch.bfloat16, enabled=compiled):
+            outputs = forward(images.float())
+        loss = sum(functional.cross_entropy(logits.float(), labels, ignore_index=255) for logits in outputs)
         loss.backward()
         optimizer.step()
         return loss.item()

@@ -1,5 +1,6 @@
 """The end of a run: scores, costs and latencies of every network in one table, pictures, the exported file."""
 
+import json
 from typing import Any
 
 import jax
@@ -14,7 +15,7 @@ from rtseg_jax.evaluation.scores import Scores
 from rtseg_jax.evaluation.upsampling import label_map
 from rtseg_jax.export.child import BEST, convert_in_child
 from rtseg_jax.export.spec import FLOAT32
-from rtseg_jax.files import Place
+from rtseg_jax.files import Place, write_bytes, write_json
 from rtseg_jax.latency import Timing, measure_networks_in_child, unit_of_device
 from rtseg_jax.models.normalization import normalize
 from rtseg_jax.search.cost import Target
@@ -76,7 +77,7 @@ def _sampled(run: Run) -> bool:
 
 def export(run: Run) -> dict[str, Any]:
     """Writes `model.tflite` in a child process and returns its agreement with JAX, which the report then tells too."""
-    results = _convert(run, run.workdir.model, BEST)
+    results = told(lambda: _from_table(run)) or _convert(run, run.workdir.model, BEST)
     evaluated = told(run.workdir.results)["phases"].get("evaluate", {})
     if "title" in evaluated.get("data", {}):  # an earlier version's has no such report
         report(run, {"export": results})
@@ -103,6 +104,18 @@ def _cards(run: Run, trained: list[str]) -> dict[str, dict[str, Any]]:
     if run.spec.latency.precision == FLOAT32:
         return {}
     return {name: _convert(run, run.workdir.exported(name), name) for name in trained}
+
+
+def _from_table(run: Run) -> dict[str, Any] | None:
+    """Hands over the file that the table was made with, and its card; None where there is none, as in float32."""
+    found = run.workdir.results()
+    file = run.workdir.exported(found.get("choice", {}).get("best", BEST))
+    if "evaluate" not in found["phases"] or not file.with_suffix(".json").exists():
+        return None
+    card = json.loads(file.with_suffix(".json").read_text())
+    write_bytes(run.workdir.model, file.read_bytes())
+    write_json(run.workdir.model.with_suffix(".json"), card)
+    return card
 
 
 def _convert(run: Run, output: Place, network: str) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """Shipped configs, shrunk until a whole run takes seconds; pictures are drawn, the latency predictor is recorded."""
 
-import importlib.util
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 from helpers import quick_compiles
+
+from rtseg_jax import command_line
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
@@ -26,10 +27,7 @@ NETWORK = {
 
 def load_config(name: str):
     """The ConfigDict of a file in configs/."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "configs" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config()
+    return command_line.load_config(str(ROOT / "configs" / f"{name}.py"))
 
 
 def shrink(config, predictor: Path, *, steps: int = 2):

@@ -17,6 +17,7 @@ from rtseg_jax import main
 from rtseg_jax.architecture import ArchSpec, declare_spec
 from rtseg_jax.errors import UserError
 from rtseg_jax.export.metadata import read_metadata
+from rtseg_jax.files import write_bytes, write_json
 from rtseg_jax.latency import LatencySpec, Timing
 from rtseg_jax.models import SegmentationNetwork
 from rtseg_jax.show import show
@@ -292,6 +293,23 @@ def test_where_other_numbers_ship_the_files_are_scored_and_timed(tmp_path, monke
     }
     one.spec.latency = LatencySpec()
     assert outcome._cards(one, ["searched"]) == {}  # the network itself is scored
+
+
+def test_the_file_of_the_table_is_handed_over(tmp_path, monkeypatch):
+    place = Workdir(tmp_path)
+    one = SimpleNamespace(spec=SimpleNamespace(latency=LatencySpec(precision="int8")), workdir=place)
+    monkeypatch.setattr(outcome, "convert_in_child", lambda *given, network, **settings: {"converted": network})
+    write_bytes(place.exported("uniform"), b"uniform")
+    write_json(place.exported("uniform").with_suffix(".json"), {"card": "uniform"})
+    place.choose({"best": "uniform"})
+    assert outcome.export(one) == {"converted": "best"}  # of another choice: the table is not made yet
+    assert not place.model.exists()
+    place.finish("evaluate", {})
+    assert outcome.export(one) == {"card": "uniform"}
+    assert place.model.read_bytes() == b"uniform"
+    assert json.loads(place.model.with_suffix(".json").read_text()) == {"card": "uniform"}
+    place.choose({"best": "searched"})
+    assert outcome.export(one) == {"converted": "best"}
 
 
 def test_what_a_search_left_is_scored_in_float_where_other_numbers_ship(monkeypatch):
