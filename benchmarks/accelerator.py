@@ -68,12 +68,12 @@ def compiled(setup: StepSetup, state: Any, batch: Batch, placement: Placement, m
     return Contender(run, macs, lambda: memory.argument_size_in_bytes + memory.temp_size_in_bytes)
 
 
-def searched(config: str, batch: Batch, placement: Placement) -> Contender:
+def searched(config: str, pictures: int, size: tuple[int, int], placement: Placement) -> Contender:
     """The search by worth of a config's supernet."""
     settings = load_config(config)
-    size = batch["label"].shape[1:]
-    settings.batch_size, settings.data.train_size = len(batch["label"]), size
+    settings.batch_size, settings.data.train_size = pictures, size
     spec = run_spec(settings)
+    batch = random_batch(pictures, size, spec.network.num_classes)
     setup, fresh = search_step(spec, placement, "bfloat16")
     state = placement.put(fresh(initial_variables(setup.model, 0)))
     return compiled(setup, state, batch, placement, counts.macs(setup.model.network, size))
@@ -113,12 +113,13 @@ def main() -> None:
     device = jax.devices()[0]
     peer = f"PyTorch {torch.__version__}" if torch else INSTALL
     print(f"{device.device_kind}, JAX {jax.__version__}, {peer}")
-    batch = random_batch(arguments.batch, tuple(arguments.size))
+    size = tuple(arguments.size)
+    batch = random_batch(arguments.batch, size)
     placement = make_placement(MeshSpec(), [device])
     network = declare(SPEC)
     variables = initial_variables(SegmentationNetwork(network), 0)
     contenders = {
-        "search, supernet": searched(arguments.config, batch, placement),
+        "search, supernet": searched(arguments.config, arguments.batch, size, placement),
         "training, LIR": plain(network, variables, batch, placement),
     }
     if torch:

@@ -116,11 +116,11 @@ def measure(runs: dict[str, Run], seconds: float) -> dict[str, list[tuple[float,
     return times
 
 
-def random_batch(batch: int, size: tuple[int, int]) -> dict[str, np.ndarray]:
+def random_batch(batch: int, size: tuple[int, int], num_classes: int = SPEC.num_classes) -> dict[str, np.ndarray]:
     """Noise, with a few void pixels."""
     rng = np.random.default_rng(0)
-    label = rng.integers(0, SPEC.num_classes + 1, (batch, *size)).astype(np.uint8)
-    label[label == SPEC.num_classes] = 255
+    label = rng.integers(0, num_classes + 1, (batch, *size)).astype(np.uint8)
+    label[label == num_classes] = 255
     return {"image": rng.integers(0, 256, (batch, *size, 3)).astype(np.uint8), "label": label}
 
 

@@ -125,8 +125,22 @@ CARD_FIELDS = ("device", "backend", "runtime", "precision", "threads", "warmup",
 SWEEP_FIELDS = (*CARD_FIELDS, "image_size", "graphs", "date", "noise")
 """What must be known of a sweep for its predictor to be believed."""
 
+NOISY = 0.05
+"""Noise of a sweep's median model above which its device did something else; an idle Intel Xeon has 0.004."""
+
 MODELLED = "modelled"
 """The statistic of figures that nobody measured."""
+
+
+def noise_warning(card: Mapping[str, Any]) -> str:
+    """What is to be said of a sweep whose device was not idle; empty where it was."""
+    noise = card.get("noise", 0.0)  # versions before it was recorded
+    if noise <= NOISY:
+        return ""
+    return (
+        f"the device was busy while it was measured, times of the same model differ by {100 * noise:.0f} %; measure "
+        "again when it does nothing else"
+    )
 
 
 def timing_of(seconds: list[float], cpu_time: bool = False) -> Timing:

@@ -14,7 +14,7 @@ from rtseg_jax.errors import UserError
 from rtseg_jax.files import Place, on_disk
 from rtseg_jax.latency.accuracy import Point, error_figures
 from rtseg_jax.latency.adapting import adapt
-from rtseg_jax.latency.backend import Backend, BatchBackend, FollowedBackend, Report, Timing, merge
+from rtseg_jax.latency.backend import Backend, BatchBackend, FollowedBackend, Report, Timing, merge, noise_warning
 from rtseg_jax.latency.devices import make_backend
 from rtseg_jax.latency.fitting import Fit, Measured, fit
 from rtseg_jax.latency.measurements import Measurements, Origin
@@ -200,6 +200,8 @@ def summary(model: LatencyModel) -> str:
     for name, figures in model.errors.items():
         text = f"{100 * figures['mape']:.1f} % on average, {100 * figures['max']:.1f} % at most"
         lines.append(f"  {name}: {text}, {100 * figures['within_5']:.0f} % within ±5 %")
+    if warning := noise_warning(model.card):
+        lines.append(warning)
     return "\n".join(lines)
 
 

@@ -42,7 +42,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_multi_string("workdir", [], "A run whose network takes part; may be repeated.", flag_values=values)
     flags.DEFINE_integer("threads", default.threads, "Of the runtime.", lower_bound=1, flag_values=values)
     flags.DEFINE_integer("passes", default.passes, "Timed passes.", lower_bound=1, flag_values=values)
-    more = "Fewer passes where all of them would take longer than this; 0: never."
+    more = "Fewer passes where all would take longer, by the time of a smaller size; 0: never."
     flags.DEFINE_float("most_seconds", default.most_seconds, more, lower_bound=0, flag_values=values)
     slow = "Sizes are left out at which a pass would take longer, by that of a smaller size; 0: none."
     flags.DEFINE_float("slowest_seconds", default.slowest_seconds, slow, lower_bound=0, flag_values=values)

@@ -22,7 +22,8 @@ class Protocol:
       device: of the latency lab.
       threads: of the runtime.
       passes: timed, of each network at each size.
-      most_seconds: fewer passes, `FEWEST` at least, where all of them would take longer; 0: never fewer.
+      most_seconds: fewer passes, `FEWEST` at least, where all of them would take longer, as a smaller size tells; the
+        smallest has all. 0: never fewer.
       slowest_seconds: sizes at which a pass would take longer are left out; 0: none.
     """
 

@@ -25,6 +25,7 @@ from rtseg_jax.latency import (
     Prediction,
     check_network,
     network_latency,
+    noise_warning,
     predict_arch,
     run_sweep_in_child,
 )
@@ -235,6 +236,8 @@ class Run:
                 f"with --precision={precision}"
             )
         check_network(model.card, self.spec.network, str(path))
+        if warning := noise_warning(model.card):
+            log_warnings((f"{path}: {warning}",))
         if (backend := model.card["backend"]) != (device := self.spec.latency.device):
             log_warnings(
                 (

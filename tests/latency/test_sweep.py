@@ -5,6 +5,7 @@ import functools
 import hashlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -18,7 +19,7 @@ from rtseg_jax.errors import UserError
 from rtseg_jax.export.spec import PRECISIONS
 from rtseg_jax.files import read_rows
 from rtseg_jax.latency import LatencyModel, LatencySpec, arch_latency, child, devices, sampling, sweep
-from rtseg_jax.latency.backend import Timing, merge, timing_of
+from rtseg_jax.latency.backend import Timing, merge, noise_warning, timing_of
 from rtseg_jax.latency.child import measure_networks_in_child, run_sweep_in_child
 from rtseg_jax.latency.devices import make_backend
 from rtseg_jax.latency.fitting import fit
@@ -293,6 +294,19 @@ def test_the_card_tells_graphs_dates_and_noise_of_what_was_fitted(tmp_path: Path
     assert card["noise"] == 0.2
     assert measurements.full_card(subjects[1:2])["date"] == "2026-02-03"
     assert card["graphs"] != measurements.full_card(subjects[:2])["graphs"]
+
+
+def test_a_busy_device_is_told_of():
+    assert noise_warning({"noise": 0.231}) == (
+        "the device was busy while it was measured, times of the same model differ by 23 %; measure again when it does "
+        "nothing else"
+    )
+    assert noise_warning({"noise": 0.05}) == noise_warning({}) == ""
+    model = SimpleNamespace(unit="ms", card={**CARD, "device": "CPU", "noise": 0.1}, errors={})
+    assert [line.split(",")[0] for line in sweep.summary(model).splitlines()] == [
+        "ms of CPU; relative errors of predictions for what was held out:",
+        "the device was busy while it was measured",
+    ]
 
 
 def test_a_line_cut_off_by_a_crash_is_dropped_and_a_broken_one_named(tmp_path: Path):

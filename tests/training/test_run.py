@@ -15,6 +15,7 @@ from shrinking import CONFIGS, TRAINING, load_config, shrink, start
 
 from rtseg_jax import main
 from rtseg_jax.architecture import ArchSpec, declare_spec
+from rtseg_jax.config import run_spec
 from rtseg_jax.errors import UserError
 from rtseg_jax.export.metadata import read_metadata
 from rtseg_jax.files import write_bytes, write_json
@@ -256,6 +257,20 @@ def test_a_predictor_of_another_supernet_is_refused(tmp_path, predictor_path):
         UserError, match=r"was measured on a supernet with width 0\.25, this one has 0\.3; measure again"
     ):
         train_and_evaluate(config, tmp_path)
+
+
+def test_a_run_says_that_its_predictor_was_measured_on_a_busy_device(tmp_path, predictor_path, monkeypatch):
+    told: list[str] = []
+    monkeypatch.setattr(run, "log_warnings", told.extend)
+    predictor = json.loads(predictor_path.read_text())
+    path = tmp_path / "predictor.json"
+    for noise in (0.004, 0.3):
+        predictor["card"]["noise"] = noise
+        path.write_text(json.dumps(predictor))
+        run.Run.start(run_spec(shrink(load_config("quickstart"), path)), Workdir(tmp_path / "run")).costs()
+    warned = [text for text in told if "busy" in text]
+    assert len(warned) == 1
+    assert warned[0].startswith(f"{path}: the device was busy")
 
 
 def test_a_predictor_of_files_in_other_numbers_is_refused(tmp_path, predictor_path):
