@@ -7,9 +7,9 @@ from pathlib import Path
 
 from helpers import quick_compiles
 
+import rtseg_jax  # before JAX, which would let child processes report each cached compile
+
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# As the package sets it where it comes first: JAX, imported below, would let its children report each cached compile.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Tests start processes, and the package need not be installed.
 os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(Path(__file__).parents[1]), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
@@ -24,7 +24,7 @@ from absl import logging
 
 from rtseg_jax.files import cache_folder
 
-PACKAGE = Path(__file__).parents[1] / "rtseg_jax"
+PACKAGE = Path(rtseg_jax.__file__).parent
 # Arguments are checked where arrays have shapes. Declarations have none, and are called a million times.
 SHAPED = [path for path in sorted(PACKAGE.rglob("*.py")) if "jaxtyping" in path.read_text()]
 jaxtyping.install_import_hook(
