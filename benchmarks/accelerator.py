@@ -20,16 +20,18 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch share
 import jax
 import numpy as np
 
-from benchmarks.scaling import search_step
+from benchmarks.compiled_step import CompiledStep
+from benchmarks.scaling import search_setup
 from benchmarks.train_step import INSTALL, SPEC, measure, plain_setup, random_batch, torch, torch_run
 from rtseg_jax.architecture import Network, counts, declare
 from rtseg_jax.command_line import load_config
 from rtseg_jax.config import run_spec
 from rtseg_jax.models import SegmentationNetwork, initial_variables
-from rtseg_jax.training.loop import compile_step
+from rtseg_jax.search.worth_params import initial_worth
 from rtseg_jax.training.phases import initial_state
 from rtseg_jax.training.placement import Placement, make_placement
 from rtseg_jax.training.specs import MeshSpec
+from rtseg_jax.training.state import TrainState
 from rtseg_jax.training.step import StepSetup
 
 PEAK = 989.5
@@ -53,19 +55,11 @@ class Contender:
     bytes: Callable[[], int]
 
 
-def compiled(setup: StepSetup, state: Any, batch: Batch, placement: Placement, macs: int) -> Contender:
-    """The product's step; every call goes on from the state that the last one left."""
-    pictures = placement.put_batch(batch)
-    step = compile_step(setup, state, placement).lower(state, pictures, None).compile()
-    memory = step.memory_analysis()
-    holder = [state]
-
-    def run() -> float:
-        holder[0], metrics = step(holder[0], pictures, None)
-        jax.block_until_ready(holder[0])
-        return float(metrics["losses"]["total"])
-
-    return Contender(run, macs, lambda: memory.argument_size_in_bytes + memory.temp_size_in_bytes)
+def here(setup: StepSetup, state: TrainState, batch: Batch, placement: Placement) -> Contender:
+    """The product's step."""
+    step = CompiledStep(setup, state, batch, placement)
+    macs = counts.macs(setup.model.network, batch["label"].shape[1:])
+    return Contender(step, macs, lambda: step.memory.argument_size_in_bytes + step.memory.temp_size_in_bytes)
 
 
 def searched(config: str, pictures: int, size: tuple[int, int], placement: Placement) -> Contender:
@@ -74,16 +68,15 @@ def searched(config: str, pictures: int, size: tuple[int, int], placement: Place
     settings.batch_size, settings.data.train_size = pictures, size
     spec = run_spec(settings)
     batch = random_batch(pictures, size, spec.network.num_classes)
-    setup, fresh = search_step(spec, placement, "bfloat16")
-    state = placement.put(fresh(initial_variables(setup.model, 0)))
-    return compiled(setup, state, batch, placement, counts.macs(setup.model.network, size))
+    setup = search_setup(spec, placement, "bfloat16")
+    worth = initial_worth(setup.model.network, spec.search.samples)
+    return here(setup, initial_state(setup, initial_variables(setup.model, 0), placement, worth), batch, placement)
 
 
 def plain(network: Network, variables: Any, batch: Batch, placement: Placement) -> Contender:
     """The LIR network's step here."""
     setup = plain_setup(SegmentationNetwork(network, "bfloat16", division=placement.division))
-    state = initial_state(setup, variables, placement)
-    return compiled(setup, state, batch, placement, counts.macs(network, batch["label"].shape[1:]))
+    return here(setup, initial_state(setup, variables, placement), batch, placement)
 
 
 def in_torch(network: Network, variables: Any, batch: Batch, device: str) -> Contender:

@@ -17,11 +17,11 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import jax
 import optax
 
+from benchmarks.compiled_step import CompiledStep
 from benchmarks.train_step import SPEC, random_batch
 from rtseg_jax.architecture import declare
 from rtseg_jax.models import SegmentationNetwork, initial_variables
 from rtseg_jax.models.convolution import default_lowering
-from rtseg_jax.training.loop import compile_step
 from rtseg_jax.training.losses import LossSpec
 from rtseg_jax.training.phases import initial_state
 from rtseg_jax.training.placement import make_placement
@@ -29,29 +29,21 @@ from rtseg_jax.training.specs import MeshSpec
 from rtseg_jax.training.step import StepSetup
 
 
-class Step:
-    """A compiled step; every call goes on from the state that the last one left."""
+class Step(CompiledStep):
+    """A step whose processor seconds are kept."""
 
     def __init__(self, rematerialize: bool, width: float, batch: Any):
         network = declare(dataclasses.replace(SPEC, width=width))
         model = SegmentationNetwork(network, lowering=default_lowering(), rematerialize=rematerialize)
         setup = StepSetup(model, optax.sgd(0.05, momentum=0.9), LossSpec(), seed=0)
         placement = make_placement(MeshSpec(), jax.devices()[:1])
-        self._state, self._batch = (
-            initial_state(setup, initial_variables(model, 0), placement),
-            placement.put_batch(batch),
-        )
-        self._compiled = compile_step(setup, self._state, placement).lower(self._state, self._batch, None).compile()
-        self.megabytes = self._compiled.memory_analysis().temp_size_in_bytes / 1e6
-        self.gflop = self._compiled.cost_analysis()["flops"] / 1e9
+        super().__init__(setup, initial_state(setup, initial_variables(model, 0), placement), batch, placement)
         self.seconds: list[float] = []
 
     def __call__(self) -> float:
         """The loss; what the step took is kept."""
         began = time.process_time()
-        self._state, metrics = self._compiled(self._state, self._batch, None)
-        loss = float(metrics["losses"]["total"])
-        jax.block_until_ready(self._state)
+        loss = super().__call__()
         self.seconds.append(time.process_time() - began)
         return loss
 
@@ -72,7 +64,8 @@ def main() -> None:
             print("losses", " ".join(f"{name} {loss:.5f}" for name, loss in losses.items()), flush=True)
     print(f"{'rematerialize':14}{'MB':>9}{'GFLOP':>9}{'s':>9}")
     for name, step in steps.items():
-        print(f"{name:14}{step.megabytes:9.1f}{step.gflop:9.2f}{min(step.seconds[1:]):9.3f}")
+        megabytes, gflop = step.memory.temp_size_in_bytes / 1e6, step.costs["flops"] / 1e9
+        print(f"{name:14}{megabytes:9.1f}{gflop:9.2f}{min(step.seconds[1:]):9.3f}")
 
 
 if __name__ == "__main__":

@@ -123,17 +123,13 @@ def device_groups(line: str) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(map(int, group.split(","))) for group in re.findall(r"\{([\d,]+)\}", listed[1]))
 
 
-def search_step(spec: Any, placement: Any, dtype: str = "float32") -> tuple[Any, Any]:
-    """The step of the search by worth of a `RunSpec`, and what makes its first state of a supernet's variables."""
-    import jax.numpy as jnp
-
+def search_setup(spec: Any, placement: Any, dtype: str = "float32") -> Any:
+    """The step of the search by worth of a `RunSpec`."""
     from rtseg_jax.architecture import declare
     from rtseg_jax.models import SegmentationNetwork
     from rtseg_jax.search.budget import Budget
     from rtseg_jax.search.cost import Target
-    from rtseg_jax.search.worth_params import initial_worth
     from rtseg_jax.training.optimizers import weight_optimizer
-    from rtseg_jax.training.state import TrainState
     from rtseg_jax.training.step import StepSetup
     from rtseg_jax.training.worth_search import WorthSearch
 
@@ -144,16 +140,7 @@ def search_step(spec: Any, placement: Any, dtype: str = "float32") -> tuple[Any,
     cost = Budget.parse("gmacs:1").of_network(network, size)  # it is only logged, and costs next to nothing
     optimizer = weight_optimizer(spec.train, "search")
     loss = dataclasses.replace(spec.loss, lam=0.0)  # no teacher
-    setup = StepSetup(model, optimizer, loss, 0, WorthSearch(cost, Target(1.0, "GMACs")))
-
-    def fresh(variables: Any) -> TrainState:
-        params = variables["params"]
-        opt_state = optimizer.init(params)
-        return TrainState(
-            jnp.int32(0), params, variables["batch_stats"], opt_state, initial_worth(network, spec.search.samples)
-        )
-
-    return setup, fresh
+    return StepSetup(model, optimizer, loss, 0, WorthSearch(cost, Target(1.0, "GMACs")))
 
 
 def compiled_step(config: str, mesh: Sequence[int], batch: int) -> dict[str, Any]:
@@ -164,15 +151,23 @@ def compiled_step(config: str, mesh: Sequence[int], batch: int) -> dict[str, Any
     from rtseg_jax.command_line import load_config
     from rtseg_jax.config import run_spec
     from rtseg_jax.models import variable_shapes
+    from rtseg_jax.search.worth_params import initial_worth
     from rtseg_jax.training.loop import compile_step
     from rtseg_jax.training.placement import make_placement
     from rtseg_jax.training.specs import MeshSpec
+    from rtseg_jax.training.state import TrainState
 
     settings = load_config(config)
     settings.batch_size = batch
     spec = run_spec(settings)
     size, placement = spec.data.train_size, make_placement(MeshSpec(*mesh))
-    setup, fresh = search_step(spec, placement)
+    setup = search_setup(spec, placement)
+
+    def fresh(variables: Any) -> TrainState:
+        params = variables["params"]
+        opt_state, worth = setup.optimizer.init(params), initial_worth(setup.model.network, spec.search.samples)
+        return TrainState(jnp.int32(0), params, variables["batch_stats"], opt_state, worth)
+
     state = jax.eval_shape(fresh, variable_shapes(setup.model))
     pictures = {
         "image": jax.ShapeDtypeStruct((batch, *size, 3), jnp.uint8),
