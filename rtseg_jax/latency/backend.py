@@ -26,7 +26,7 @@ class Timing:
     Attributes:
       ms: what the device needs when nothing disturbs it; the card names the statistic.
       runs: how many were timed.
-      noise: median of the runs over `ms`, minus one; of several rounds, or one round's `ms` over another's.
+      noise: median of the runs over `ms`, minus one; of several rounds also the next-lowest's `ms` over the lowest's.
     """
 
     ms: float
@@ -153,10 +153,10 @@ def timing_of(seconds: list[float], cpu_time: bool = False) -> Timing:
     return Timing(best * 1e3, len(seconds), statistics.median(seconds) / best - 1.0)
 
 
-def merge(first: Timing, second: Timing) -> Timing:
-    """Timing of two rounds of the same model."""
-    slow, fast = max(first.ms, second.ms), min(first.ms, second.ms)
-    return Timing(fast, first.runs + second.runs, max(first.noise, second.noise, slow / fast - 1.0))
+def merged(rounds: Sequence[Timing]) -> Timing:
+    """Timing of several rounds of the same model: the lowest counts, as noisy as it is, or as the next is above it."""
+    lowest, second, *_ = sorted(rounds, key=lambda timing: timing.ms)
+    return Timing(lowest.ms, sum(timing.runs for timing in rounds), max(lowest.noise, second.ms / lowest.ms - 1.0))
 
 
 def processor_name() -> str:

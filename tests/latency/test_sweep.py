@@ -19,7 +19,7 @@ from rtseg_jax.errors import UserError
 from rtseg_jax.export.spec import PRECISIONS
 from rtseg_jax.files import read_rows
 from rtseg_jax.latency import LatencyModel, LatencySpec, arch_latency, child, devices, sampling, sweep
-from rtseg_jax.latency.backend import Timing, merge, noise_warning, timing_of
+from rtseg_jax.latency.backend import Timing, merged, noise_warning, timing_of
 from rtseg_jax.latency.child import measure_networks_in_child, run_sweep_in_child
 from rtseg_jax.latency.devices import make_backend
 from rtseg_jax.latency.fitting import fit
@@ -130,8 +130,16 @@ def test_timing_of_wall_time_is_the_minimum_and_of_cpu_time_the_lower_quartile()
     seconds = [0.005, 0.002, 0.0, 0.004, 0.003, 0.006]
     assert timing_of(seconds) == Timing(2.0, 5, 1.0)
     assert timing_of(seconds, cpu_time=True).ms == 3.0
-    assert merge(Timing(1.1, 5, 0.2), Timing(1.0, 3, 0.5)) == Timing(1.0, 8, 0.5)
-    assert merge(Timing(1.0, 5, 0.0), Timing(1.5, 5, 0.0)) == Timing(1.0, 10, 0.5)  # rounds that disagree are noise
+    assert merged([Timing(1.1, 5, 0.2), Timing(1.0, 3, 0.3)]) == Timing(1.0, 8, 0.3)
+    assert merged([Timing(9.0, 5, 9.0), Timing(1.5, 5, 0.0), Timing(1.0, 5, 0.0)]) == Timing(1.0, 15, 0.5)
+
+
+def test_rounds_go_on_until_the_lowest_two_agree(formula: type[Formula], monkeypatch: pytest.MonkeyPatch):
+    left = {"steady": [5.0, 9.0, 5.1], "late": [4.0, 3.0, 2.0, 2.04], "never": [9.0, 8.0, 7.0, 6.0, 5.0, 4.0]}
+    monkeypatch.setattr(formula, "measure", lambda self, model: Timing(left[model].pop(0), 1, 0.0))
+    timings = sweep.in_turns(formula(), list(left))
+    assert timings == [Timing(5.0, 3, 5.1 / 5 - 1), Timing(2.0, 4, 2.04 / 2 - 1), Timing(4.0, 6, 0.25)]
+    assert left == {"steady": [], "late": [], "never": []}
 
 
 def test_samples_visit_every_type_at_its_full_and_smallest_widths():

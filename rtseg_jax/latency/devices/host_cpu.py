@@ -1,5 +1,6 @@
 """This machine's CPU."""
 
+import functools
 import importlib.metadata
 import time
 from typing import Any
@@ -7,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from rtseg_jax.export.interpreter import load_interpreter
-from rtseg_jax.latency.backend import WARMUP, FileBackend, Timing, processor_name, timing_of
-
-MEASURED_MS = 15.0  # shorter models are repeated until this much has been timed
+from rtseg_jax.latency.backend import WARMUP, FileBackend, Timing, processor_name
+from rtseg_jax.latency.neighbour import Clock, Neighbour, undisturbed
 
 
 class HostCpu(FileBackend):
@@ -17,7 +17,7 @@ class HostCpu(FileBackend):
 
     One thread is timed by the CPU time of that thread. On an idle machine that is wall time; on one that others use,
     wall time grows with every slice that the thread waits for, which no minimum removes from models that run longer
-    than a slice.
+    than a slice. Runs that something else on the same core slows down are told by `Neighbour` and do not count.
     """
 
     name = "host_cpu"
@@ -31,13 +31,12 @@ class HostCpu(FileBackend):
         fill_inputs(interpreter)
         for _ in range(self.warmup):
             interpreter.invoke()
-        clock = time.thread_time if self._cpu_time else time.perf_counter
-        seconds: list[float] = []
-        while len(seconds) < self.runs or sum(seconds) * 1e3 < MEASURED_MS:
-            start = clock()
-            interpreter.invoke()
-            seconds.append(clock() - start)
-        return timing_of(seconds, self._cpu_time)
+        return undisturbed(interpreter.invoke, self.runs, self._neighbour, self._cpu_time)
+
+    @functools.cached_property
+    def _neighbour(self) -> Neighbour:
+        clock: Clock = time.thread_time if self._cpu_time else time.perf_counter
+        return Neighbour(clock)
 
     @property
     def _cpu_time(self) -> bool:
@@ -53,7 +52,7 @@ class HostCpu(FileBackend):
             "threads": self.threads,
             "warmup": self.warmup,
             "runs": self.runs,
-            "statistic": "lower quartile" if self._cpu_time else "minimum",
+            "statistic": ("lower quartile" if self._cpu_time else "minimum") + " of undisturbed runs",
             "clock": "CPU time of the thread" if self._cpu_time else "wall time",
         }
 

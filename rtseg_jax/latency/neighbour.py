@@ -1,0 +1,86 @@
+"""Timing on a processor that others use too."""
+
+import dataclasses
+import statistics
+from collections.abc import Callable, Iterator
+
+from rtseg_jax.latency.backend import Timing, timing_of
+
+LENGTH = 1500  # steps of the loop; about a tenth of a millisecond
+FIRST_LOOKS = 3000  # a third of a second: some moment of it is quiet
+QUIET = 0.25  # slow-down up to which runs count; an idle processor's is below 0.1, a shared core's 0.7 and more
+
+BETWEEN_S = 1e-3  # of runs between two looks, unless one alone takes longer
+COUNTED_S = 15e-3  # of runs that count, at least: short models run more often than asked
+PATIENCE_S = 0.3  # of runs after which it is not waited for a quiet moment any longer
+
+Clock = Callable[[], float]
+"""Seconds."""
+
+
+class Neighbour:
+    """Tells how much slower than at its best this processor is, by a loop of fixed length.
+
+    Two threads of one core share its units: either takes up to twice as long while the other works. Neither loses CPU
+    time by it, so that no clock shows it. The processors of a virtual machine often are such threads, and the other
+    ones of their cores belong to somebody else.
+    """
+
+    def __init__(self, clock: Clock):
+        self.clock = clock
+        self._best = min(self._seconds() for _ in range(FIRST_LOOKS))
+
+    def slows(self) -> float:
+        """Relative slow-down against the fastest moment that was ever seen, 0 or more."""
+        seconds = self._seconds()
+        self._best = min(self._best, seconds)
+        return seconds / self._best - 1.0
+
+    def _seconds(self) -> float:
+        start = self.clock()
+        total = 0
+        for i in range(LENGTH):
+            total += i * i
+        return self.clock() - start
+
+
+def undisturbed(run: Callable[[], object], runs: int, neighbour: Neighbour, cpu_time: bool) -> Timing:
+    """Timing of a model by its runs in quiet moments.
+
+    Where there are none for too long all runs count, and the timing is as noisy as the processor was slow.
+
+    Args:
+      run: runs the model once.
+      runs: how many are to count, at least.
+      neighbour: looks between the runs, and whose clock it is.
+      cpu_time: whether that is one of CPU time; see `timing_of`.
+    """
+    counted: list[float] = []
+    every: list[float] = []
+    looks = [neighbour.slows()]
+    for seconds in _bursts(run, neighbour.clock):
+        looks.append(neighbour.slows())
+        every += seconds
+        if max(looks[-2:]) <= QUIET:
+            counted += seconds
+        if _enough(counted, runs, COUNTED_S):
+            return timing_of(counted, cpu_time)
+        if _enough(every, runs, PATIENCE_S):
+            break
+    found = timing_of(counted or every, cpu_time)
+    return dataclasses.replace(found, noise=max(found.noise, statistics.median(looks)))
+
+
+def _enough(seconds: list[float], runs: int, in_all: float) -> bool:
+    return len(seconds) >= runs and sum(seconds) >= in_all
+
+
+def _bursts(run: Callable[[], object], clock: Clock) -> Iterator[list[float]]:
+    """Seconds of runs, as many at a time as belong between two looks."""
+    while True:
+        seconds: list[float] = []
+        while sum(seconds) < BETWEEN_S:
+            start = clock()
+            run()
+            seconds.append(clock() - start)
+        yield seconds
