@@ -12,7 +12,7 @@ QUIET = 0.25  # slow-down up to which runs count; an idle processor's is below 0
 
 BETWEEN_S = 1e-3  # of runs between two looks, unless one alone takes longer
 COUNTED_S = 15e-3  # of runs that count, at least: short models run more often than asked
-PATIENCE_S = 0.3  # of runs after which it is not waited for a quiet moment any longer
+PATIENCE_S = 0.06  # of runs, for each that is to count, after which no quiet moment is waited for any longer
 
 Clock = Callable[[], float]
 """Seconds."""
@@ -47,7 +47,8 @@ class Neighbour:
 def undisturbed(run: Callable[[], object], runs: int, neighbour: Neighbour, cpu_time: bool) -> Timing:
     """Timing of a model by its runs in quiet moments.
 
-    Where there are none for too long all runs count, and the timing is as noisy as the processor was slow.
+    Where there are too few for too long those count, or all if there are none, and the timing is as noisy as the
+    processor was slow.
 
     Args:
       run: runs the model once.
@@ -65,7 +66,7 @@ def undisturbed(run: Callable[[], object], runs: int, neighbour: Neighbour, cpu_
             counted += seconds
         if _enough(counted, runs, COUNTED_S):
             return timing_of(counted, cpu_time)
-        if _enough(every, runs, PATIENCE_S):
+        if _enough(every, runs, PATIENCE_S * runs):
             break
     found = timing_of(counted or every, cpu_time)
     return dataclasses.replace(found, noise=max(found.noise, statistics.median(looks)))

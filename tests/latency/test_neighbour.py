@@ -50,8 +50,8 @@ def test_short_models_run_several_times_between_two_looks():
 @pytest.mark.parametrize(
     ("slow", "expected"),
     [
-        ([1.0], Timing(8.0, 38, 1.0)),  # 0.3 s without a quiet moment: all of them, and what they are worth
-        ([0.0, 0.0, 1.0], Timing(4.0, 1, 1.0)),  # one quiet run says more than 38 others, but nobody confirms it
+        ([1.0], Timing(8.0, 23, 1.0)),  # 0.18 s without a quiet moment: all of them, and what they are worth
+        ([0.0, 0.0, 1.0], Timing(4.0, 1, 1.0)),  # one quiet run says more than 22 others, but nobody confirms it
         ([0.2], Timing(4.8, 4, 0.0)),  # clocks of idle processors wander
     ],
 )
