@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from rtseg_jax.latency.backend import Timing, timing_of
 
 LENGTH = 1500  # steps of the loop; about a tenth of a millisecond
-FIRST_LOOKS = 3000  # a third of a second: some moment of it is quiet
+LOOKS = 2000  # a fifth of a second or more
+SOME = 0.05  # of the looks, which are believed to be quiet; single ones may be too short where CPU time is corrected
 QUIET = 0.25  # slow-down up to which runs count; an idle processor's is below 0.1, a shared core's 0.7 and more
 
 BETWEEN_S = 1e-3  # of runs between two looks, unless one alone takes longer
@@ -28,13 +29,17 @@ class Neighbour:
 
     def __init__(self, clock: Clock):
         self.clock = clock
-        self._best = min(self._seconds() for _ in range(FIRST_LOOKS))
+        self._best = _low([self._seconds() for _ in range(LOOKS)])
+        self._recent: list[float] = []
 
     def slows(self) -> float:
-        """Relative slow-down against the fastest moment that was ever seen, 0 or more."""
+        """Relative slow-down against the quietest time that was seen, 0 or more."""
         seconds = self._seconds()
-        self._best = min(self._best, seconds)
-        return seconds / self._best - 1.0
+        self._recent.append(seconds)
+        if len(self._recent) == LOOKS:
+            self._best = min(self._best, _low(self._recent))
+            self._recent.clear()
+        return max(0.0, seconds / self._best - 1.0)
 
     def _seconds(self) -> float:
         start = self.clock()
@@ -42,6 +47,10 @@ class Neighbour:
         for i in range(LENGTH):
             total += i * i
         return self.clock() - start
+
+
+def _low(seconds: list[float]) -> float:
+    return sorted(seconds)[int(SOME * len(seconds))]
 
 
 def undisturbed(run: Callable[[], object], runs: int, neighbour: Neighbour, cpu_time: bool) -> Timing:

@@ -63,9 +63,12 @@ def test_long_models_run_as_often_as_asked():
     assert Processor(200.0, [1.0]).timing(5) == Timing(400.0, 5, 1.0)
 
 
-def test_slow_downs_are_against_the_fastest_that_was_seen(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(neighbour, "FIRST_LOOKS", 2)
-    lasts = [2.0, 1.0, 1.5, 0.5, 1.0]
+def test_slow_downs_are_against_the_quietest_time_that_was_seen(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(neighbour, "LOOKS", 4)
+    monkeypatch.setattr(neighbour, "SOME", 0.25)  # the second lowest of four
+    lasts = [2.0, 2.0, 0.1, 4.0, *(3.0, 1.0, 0.1, 1.0), *(2.0, 0.5, 9.0, 9.0), *(1.0,)]
     clock = iter([moment for start, last in enumerate(lasts) for moment in (10.0 * start, 10.0 * start + last)])
     watch = Neighbour(lambda: next(clock))
-    assert [watch.slows() for _ in range(3)] == [0.5, 0.0, 1.0]
+    slowed = [watch.slows() for _ in lasts[4:]]
+    expected = [0.5, 0.0, 0.0, 0.0, 1.0, 0.0, 8.0, 8.0, 0.0]  # against 2, then, with the fourth, against 1
+    assert slowed == pytest.approx(expected)
