@@ -154,7 +154,7 @@ def run(search: Search, config: ml_collections.ConfigDict) -> None:
 def evaluated(searches: list[Search], config: ml_collections.ConfigDict) -> list[Row]:
     """A row per search; all networks are measured in turns."""
     spec = run_spec(config).latency
-    archs = [ArchSpec.load(search.workdir.architecture) for search in searches]
+    archs = [ArchSpec.load(search.workdir.searched) for search in searches]
     timings = measure_networks_in_child(archs, spec.image_size, spec)
     return [row_of(search, arch, timing.ms) for search, arch, timing in zip(searches, archs, timings, strict=True)]
 

@@ -2,11 +2,15 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
+from benchmarks import landing
 from benchmarks.landing import Row, Search, markdown, passed, row_of, verdict
 from rtseg_jax.architecture import ArchSpec
+from rtseg_jax.command_line import load_config
+from rtseg_jax.latency.backend import Timing
 from rtseg_jax.training.workdir import Workdir
 from rtseg_jax.zoo import RTSeg
 
@@ -28,8 +32,10 @@ ROW = Row(
 )
 
 
-def test_row_of_a_finished_search(tmp_path):
-    workdir, target = Workdir(tmp_path), 2.0
+@pytest.fixture
+def search(tmp_path: Path) -> Search:
+    """A finished one."""
+    workdir = Workdir(tmp_path)
     for step in range(1, 41):  # the last 5 % are two steps
         cost = {39: 2.2, 40: 2.4}.get(step, 9.0)
         kept = {"detail": [24, 32], "stage8": [8, 16], "gone": [4, 4]}
@@ -37,13 +43,33 @@ def test_row_of_a_finished_search(tmp_path):
         workdir.append_history({"phase": "search", "step": step, "cost": cost, "kept": kept, "paths": paths})
     workdir.append_history({"phase": "search", "step": 40, "miou": 0.5})
     workdir.finish("search", {"predicted_cost": 1.97, "sliced_miou": 0.2, "recalibrated_miou": 0.3})
-    arch = ArchSpec(RTSeg(3), {"detail": 20, "stage8": 16}, {"stage8_1": "lir"})
-    row = row_of(Search("published", target, 0, workdir), arch, 2.1)
+    return Search("published", 2.0, 0, workdir)
+
+
+ARCH = ArchSpec(RTSeg(3), {"detail": 20, "stage8": 16}, {"stage8_1": "lir"})
+
+
+def test_row_of_a_finished_search(search: Search):
+    row = row_of(search, ARCH, 2.1)
     assert (row.soft, row.soft_last) == (pytest.approx(1.15), pytest.approx(1.2))
     assert (row.predicted, row.measured) == (pytest.approx(0.985), pytest.approx(1.05))
     assert (row.paths, row.moved) == ({"stage8_1": "lir"}, 1)
     assert (row.searched_channels, row.decided_channels) == (32, 36)
     assert (row.changed_channels, row.all_channels, row.miou) == (4 + 8, 48, 0.3)
+
+
+def test_what_is_measured_is_what_the_search_decided_on(search: Search, monkeypatch: pytest.MonkeyPatch):
+    ARCH.save(search.workdir.searched)  # there is no architecture.json: nothing was trained that could be handed over
+    measured: list[ArchSpec] = []
+
+    def measure(archs: list[ArchSpec], *_: object) -> list[Timing]:
+        measured.extend(archs)
+        return [Timing(2.1, 15, 0.0)]
+
+    monkeypatch.setattr(landing, "measure_networks_in_child", measure)
+    (row,) = landing.evaluated([search], load_config("quickstart"))
+    assert measured == [ARCH]
+    assert row == row_of(search, ARCH, 2.1)
 
 
 @pytest.mark.parametrize(
