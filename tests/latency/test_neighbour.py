@@ -31,7 +31,7 @@ class Processor:
         return seen
 
     def timing(self, runs: int) -> Timing:
-        found = undisturbed(self.run, runs, self, cpu_time=False)  # ty: ignore
+        found = undisturbed(self.run, runs, self, cpu_time=False)
         return Timing(round(found.ms, 9), found.runs, round(found.noise, 9))
 
 
