@@ -1,6 +1,7 @@
-"""Does the search land? Decided networks against their latency targets, predicted and measured.
+r"""Does the search land? Decided networks against their latency targets, predicted and measured.
 
-    python -m benchmarks.landing --out=LANDING [--config=configs/quickstart.py] [--targets=5] [--seeds=3] [--forms ...]
+    python -m benchmarks.landing --out=LANDING [--config=configs/quickstart.py] [--targets=5] [--seeds=3] \
+        [--forms ...] [--precision=int8]
 
 The supernet is pretrained once by each rule, then every target and seed has its own search with the task loss on, then
 all decided networks are measured in turns. Targets lie between the fastest and the slowest single-path network, each by
@@ -32,6 +33,7 @@ from rtseg_jax.architecture import ArchSpec, declare
 from rtseg_jax.command_line import load_config
 from rtseg_jax.config import run_spec
 from rtseg_jax.errors import UserError
+from rtseg_jax.export.spec import PRECISIONS
 from rtseg_jax.files import write_json, write_text
 from rtseg_jax.latency import LatencyModel, measure_networks_in_child, network_latency, run_sweep_in_child
 from rtseg_jax.search.decide import LANDING, CostOf, reachable_range
@@ -98,6 +100,7 @@ def prepared_config(arguments: argparse.Namespace) -> ml_collections.ConfigDict:
     """The config of all searches, with a predictor, measured where none is named."""
     config = load_config(arguments.config)
     config.train.log_every, config.train.eval_every, config.train.tensorboard = 1, 0, False
+    config.latency.precision = arguments.precision
     for name in ("search_steps", "pretrain_steps"):
         if getattr(arguments, name):
             config.train[name] = getattr(arguments, name)
@@ -258,6 +261,7 @@ def main() -> None:
     parser.add_argument("--search_steps", type=int, help="of the config where not given")
     parser.add_argument("--pretrain_steps", type=int, help="likewise")
     parser.add_argument("--predictor", type=Path, help="folder of a latency sweep, measured in OUT where not given")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of what is measured")
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=["worth"], help="of the search")
     arguments = parser.parse_args()
     arguments.out = arguments.out.absolute()

@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
@@ -30,6 +31,7 @@ import jax
 import ml_collections
 import numpy as np
 import scipy.stats
+from jaxtyping import Float
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rtseg_jax.architecture import ArchSpec, Network, NetworkSpec, counts, declare, declare_spec
@@ -38,9 +40,13 @@ from rtseg_jax.config import RunSpec, run_spec
 from rtseg_jax.errors import UserError
 from rtseg_jax.files import append_line, read_rows, write_json, write_text
 from rtseg_jax.latency import LatencyModel, network_latency, run_sweep_in_child
+from rtseg_jax.search.arch_params import importance
 from rtseg_jax.search.decide import LANDING, CostOf, full_widths, make_spec
+from rtseg_jax.search.ranking import Ranking
 from rtseg_jax.search.uniform import uniform_spec
+from rtseg_jax.training.deciding import Decider
 from rtseg_jax.training.run import Run
+from rtseg_jax.training.state import TrainState
 from rtseg_jax.training.train_and_evaluate import train_and_evaluate
 from rtseg_jax.training.workdir import Workdir
 
@@ -139,6 +145,20 @@ def search(study: Study, trial: Trial, config: ml_collections.ConfigDict, workdi
     config.latency.target_ms = trial.target * study.full_ms
 
 
+def by_magnitude(decider: Decider, state: TrainState) -> dict[str, Ranking]:
+    """Channels by the squares of their batch norms' scales, each alone: what pruning goes by most often."""
+    arch = jax.device_get(state.arch)
+    scales = importance(decider.run.supernet, jax.device_get(state.variables["params"]))
+    return {name: ranked_alone(np.square(scales[name]), np.asarray(mask)) for name, mask in arch.masks.items()}
+
+
+def ranked_alone(worth: Float[np.ndarray, " g"], mask: Float[np.ndarray, " g"]) -> Ranking:
+    """The channels that take part, by a worth of their own whatever becomes of the others."""
+    members = np.flatnonzero(mask)
+    order = members[np.argsort(-worth[members], kind="stable")]
+    return Ranking(order, np.concatenate([[0.0], np.cumsum(worth[order])]))
+
+
 def published(study: Study, trial: Trial, config: ml_collections.ConfigDict, workdir: Workdir) -> None:
     """The published rule, in the shares of the published schedule."""
     del workdir
@@ -188,10 +208,13 @@ ARMS: dict[str, Prepare] = {
     "bisenetv2_quarter": scaled("lir_quarter_head", published=True),
     "random": random_architecture,  # (e)
     "published": published,  # (f)
+    "magnitude": search,  # (d), with `search`'s prior, paths and rounds: the criterion alone differs
     "search": search,  # (g)
     "scratch": searched_from_scratch,  # (h)
 }
 UNIFORM = ("uniform", "quarter")
+CRITERIA = {"magnitude": by_magnitude}
+"""What channels are worth in arms that search by something else than gradients."""
 
 
 def prepared(arguments: argparse.Namespace) -> Study:
@@ -233,7 +256,8 @@ def run(study: Study, trial: Trial) -> dict[str, Any]:
     began = time.monotonic()
     with config.unlocked():
         ARMS[trial.arm](study, trial, config, workdir)
-    with (workdir.root / "log.txt").open("a") as log, contextlib.redirect_stdout(log):
+    criterion = patch.object(Decider, "rankings", CRITERIA.get(trial.arm, Decider.rankings))
+    with criterion, (workdir.root / "log.txt").open("a") as log, contextlib.redirect_stdout(log):
         results = train_and_evaluate(config, workdir.root)["phases"]
     jax.clear_caches()
     arch = ArchSpec.load(workdir.searched)

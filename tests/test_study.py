@@ -1,12 +1,19 @@
 """The arithmetic of the study and of fronts, on made-up rows; their trainings are those of `train_and_evaluate`."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 
-from benchmarks.study import margin, markdown
+from benchmarks.study import by_magnitude, margin, markdown, ranked_alone
+from rtseg_jax.architecture import declare
 from rtseg_jax.errors import UserError
+from rtseg_jax.models import SegmentationNetwork, initial_variables
+from rtseg_jax.search.worth_params import initial_worth
 from rtseg_jax.training import front
 from rtseg_jax.training.workdir import Workdir
 from rtseg_jax.visualization.pareto_plot import plot_front
+from rtseg_jax.zoo import RTSeg
 
 
 def row(arm, seed, miou, target=0.25):
@@ -36,6 +43,25 @@ def test_report_of_the_study():
     assert lines[0] == "| arm | 0.1 of 10.00 ms | 0.25 of 10.00 ms |"
     assert "| uniform | 30.00 (1) | 41.00 ± 1.00 (3) |" in lines
     assert lines[-1] == "- 0.25: search − quarter = +1.33 points, 95 % interval [-0.10, +2.77] over 3 seeds"
+
+
+def test_channels_alone_by_hand():
+    found = ranked_alone(np.asarray([4.0, 1.0, 9.0, 16.0, 1.0]), np.asarray([1.0, 1.0, 1.0, 0.0, 1.0]))
+    assert found.order.tolist() == [2, 0, 1, 4]  # the fourth is gone already
+    assert found.totals.tolist() == [0.0, 9.0, 13.0, 14.0, 15.0]
+
+
+def test_magnitudes_are_those_of_the_batch_norms():
+    supernet = declare(RTSeg(4, width=0.25, segment_blocks=(0, 0, 1), expansion=1, mlp_ratio=1, head_width=8))
+    variables = initial_variables(SegmentationNetwork(supernet), 0)
+    scale = np.ones(16, np.float32)
+    scale[:3] = -3.0, 0.5, 2.0
+    variables["params"]["detail_1_1"]["conv"]["norm"]["scale"] = scale
+    state = SimpleNamespace(variables=variables, arch=initial_worth(supernet, 1))
+    found = by_magnitude(SimpleNamespace(run=SimpleNamespace(supernet=supernet)), state)
+    assert set(found) == {group.name for group in supernet.searched_groups}
+    assert found["detail_1_1"].order.tolist() == [0, 2, *range(3, 16), 1]
+    assert found["detail_1_1"].totals[[1, 2, 15, 16]].tolist() == [9.0, 13.0, 26.0, 26.25]
 
 
 def network(name, miou, ms):
