@@ -14,6 +14,8 @@ import numpy as np
 from rtseg_jax.export.flatbuffer import packed, unpacked
 from rtseg_jax.export.interpreter import inputs_in_order, load_interpreter
 
+LEAST_RANGE = 1e-6  # TensorFlow's own; XNNPACK refuses files with convolutions whose steps become that small
+
 
 def with_own_ranges(calibrated: bytes, inputs: Iterable[list[np.ndarray]]) -> bytes:
     """The same file with the ranges that its tensors have on these inputs, each in memory of its own.
@@ -35,6 +37,9 @@ def with_own_ranges(calibrated: bytes, inputs: Iterable[list[np.ndarray]]) -> by
         for number, found in ranges.items():
             values = interpreter.get_tensor(number)
             found.min, found.max = [min(found.min[0], values.min())], [max(found.max[0], values.max())]
+    for found in ranges.values():
+        if max(abs(found.min[0]), abs(found.max[0])) < LEAST_RANGE:  # all of it is dead: any steps show zeros
+            found.min, found.max = [0.0], [1.0]
     return packed(file)
 
 

@@ -160,6 +160,7 @@ def test_every_module_says_what_it_is():
 MEASURE_SCRIPT = """
 const [page] = process.argv.slice(-1)
 const { sample } = await import(`file://${page}/measure/sampling.js`)
+const { Neighbour } = await import(`file://${page}/measure/neighbour.js`)
 const { Pace } = await import(`file://${page}/measure/pace.js`)
 const { noise } = await import(`file://${page}/measure/noise.js`)
 const { browserName } = await import(`file://${page}/measure/device.js`)
@@ -167,8 +168,18 @@ const sampled = async (ms, options) => { // of something that takes `ms` and a s
   let clock = 0
   const calls = []
   const run = async times => { calls.push(times); clock += 0.5 + times * ms }
-  return { ...(await sample(run, options, () => clock)), calls }
+  return { ...(await sample(run, options, () => 0, () => clock)), calls }
 }
+const looked = async (looks, runs) => { // of something that takes a millisecond longer each time
+  let [clock, calls] = [0, 0]
+  const run = async () => { calls += 1; clock += calls }
+  const slows = () => (looks.length > 1 ? looks.shift() : looks[0])
+  const { ms } = await sample(run, { runs, warmup: 0, warm: 0, least: 0 }, slows, () => clock)
+  return { ms, calls }
+}
+const took = [...Array(60).fill(0.5), ...Array(940).fill(1), 0.75, 0.4, 1]
+let [clock, reading] = [0, 0]
+const neighbour = new Neighbour({ steps: 1, now: () => (reading++ % 2 ? (clock += took.shift()) : clock) })
 const pace = new Pace()
 const words = [pace.words(10, 100)]
 for (const [ms, done, total] of [[20000, 12, 100], [70000, 19, 100], [0, 99, 100], [0, 100, 100], [9e6, 110, 1e3]]) {
@@ -182,6 +193,8 @@ console.log(JSON.stringify({
   single: await sampled(7, { runs: 3, warmup: 2, warm: 0, least: 0 }),
   long: await sampled(7, { runs: 2, warmup: 1, warm: 20, least: 5 }),
   short: await sampled(0.1, { runs: 2, warmup: 1, warm: 0, least: 10 }),
+  looked: [await looked([0, 0.9, 0.2, 0.2, 0.26, 0.1, 0.25, 0.1], 3), await looked([0.9, 0.8, 0.5, 0.7, 0.6, 0.7], 2)],
+  slows: [neighbour.slows(), neighbour.slows(), neighbour.slows()],
   words,
   mean: floats.reduce((sum, x) => sum + x) / 1e5,
   square: floats.reduce((sum, x) => sum + x * x) / 1e5,
@@ -210,6 +223,11 @@ def test_the_page_that_measures():
     # 1 run takes 0.6 ms, 10 take 1.5 ms, 80 take 8.5 ms, 113 take 11.8 ms: at least 10.
     assert found["short"]["calls"] == [1, 1, 1, 10, 10, 80, 80, 113, 113, 113, 113]
     assert found["short"]["ms"] == pytest.approx([(0.5 + 11.3) / 113] * 2)
+    # The third, sixth and seventh lie between two quiet looks.
+    assert found["looked"][0] == {"ms": [3, 6, 7], "calls": 7}
+    # 1 + … + 15 = 120 ms are the patience of two runs; the third and those after it were the least disturbed.
+    assert found["looked"][1] == {"ms": [3, 4], "calls": 15}
+    assert found["slows"] == [0.5, 0, 1]  # a twentieth of the first thousand and a few more took 0.5
     # 2 of 90 in 20 s; 9 in 90 s; the last one; none; a start anew.
     assert found["words"] == [
         *("", "about 15 minutes to go", "about 14 minutes to go", "less than a minute to go"),

@@ -142,6 +142,24 @@ def of_operators(blocks: dict[str, Block], quantize: str) -> dict:
     }
 
 
+def of_dead_channels() -> dict:
+    """A convolution whose activation is 0 for every picture, and one behind it that adds 2."""
+    generator = np.random.default_rng(0)
+    kernels = [jnp.asarray(generator.standard_normal((3, 3, *ends)), jnp.float32) for ends in ((8, 4), (4, 3))]
+    convolve = functools.partial(
+        jax.lax.conv_general_dilated,
+        window_strides=(1, 1),
+        padding="SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+    def function(x):
+        return convolve(jax.nn.relu(convolve(x, kernels[0]) - 1e3), kernels[1]) + 2.0
+
+    x = generator.standard_normal((1, 8, 16, 8), np.float32)
+    return {"values": np.unique(TFLiteFunction(integer.convert_integers(function, [x.shape], [[x]]))(x)).tolist()}
+
+
 def run_integers(model: bytes, inputs: list[list[np.ndarray]]) -> tuple[list[float], list[np.ndarray]]:
     """Steps and values of all outputs of a file whose inputs and outputs are integers."""
     interpreter = load_interpreter(model)
@@ -165,6 +183,7 @@ def main() -> None:
     found = {
         "network": of_network(),
         "operators": of_operators(blocks, INT8),
+        "dead": of_dead_channels(),
         "float_attention": of_operators(attention, FLOAT_ATTENTION),
     }
     (Path(sys.argv[1]) / "found.json").write_text(json.dumps(found))

@@ -1,12 +1,14 @@
 // In the worker: times files.
 
 import { compile, load } from "../runner.js"
+import { Neighbour } from "./neighbour.js"
 import { noise } from "./noise.js"
 import { sample } from "./sampling.js"
 
 const MOST_KEPT = 8 // compiled networks
 
 const networks = new Map()
+let neighbour = null
 
 async function fetched(file) {
   const response = await fetch(`measure/${file}`, { cache: "no-store" })
@@ -37,6 +39,13 @@ async function networkOf({ model, file }, { accelerator, threads }, keep) {
   return network
 }
 
+// How much slower the processor is than at its best; a GPU is another one.
+function slowsOn(accelerator) {
+  if (accelerator !== "wasm") return () => 0
+  neighbour ??= new Neighbour()
+  return () => neighbour.slows()
+}
+
 export const CALLS = {
   load,
 
@@ -46,7 +55,8 @@ export const CALLS = {
     if (task.copies) return sample(() => network.run(arrays), { ...task, warm: task.warm_ms, least: 0 })
     await network.hold(arrays)
     try {
-      return await sample(times => network.repeat(times), { ...task, warm: task.warm_ms, least: task.least_ms })
+      const options = { ...task, warm: task.warm_ms, least: task.least_ms }
+      return await sample(times => network.repeat(times), options, slowsOn(job.accelerator))
     } finally {
       network.release()
     }
