@@ -30,9 +30,9 @@ class ExportSpec:
         one class per pixel at picture size.
       input: type of the pictures, values 0..255 either way; normalization is inside the file.
       batch: pictures at once.
-      quantize: `none` is float32; `fp16` stores weights in half precision; `dynamic` stores weights in 8 bits and
-        computes in float; `int8` is integer throughout, weights per channel; `int8_float_attention` likewise, but that
-        products of two feature maps and softmax are in float32.
+      quantize: `none` is float32; `fp16` stores weights in half precision; `dynamic` stores weights in 8 bits where
+        CPUs have a fast form of that (`hybrid`), and computes in float; `int8` is integer throughout, weights per
+        channel; `int8_float_attention` likewise, but that products of two feature maps and softmax are in float32.
       converter: who writes the file: `jax2tf`, with TensorFlow, or `litert`, LiteRT's own, which writes float32 only.
     """
 

@@ -17,6 +17,7 @@ from rtseg_jax.architecture import Block, Network
 from rtseg_jax.errors import UserError
 from rtseg_jax.export import litert
 from rtseg_jax.export.heads import Normalization, Variables, network_function
+from rtseg_jax.export.hybrid import with_fast_operators
 from rtseg_jax.export.spec import INTEGERS, JAX2TF, LITERT, ExportSpec
 from rtseg_jax.models.network import BlockModule, SegmentationNetwork
 from rtseg_jax.quiet import import_tensorflow, start_up_lines_left_out
@@ -59,7 +60,8 @@ def _by_tensorflow(function: Callable[..., Any], input_shapes: Sequence[Shape], 
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if quantize == "fp16":
             converter.target_spec.supported_types = [tf.float16]
-    return converter.convert()
+    model: bytes = converter.convert()
+    return with_fast_operators(model) if quantize == "dynamic" else model
 
 
 def convert_block(

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from helpers import operator_cases
 from helpers.filling import block_variables
 
 from benchmarks.converters import compare
-from rtseg_jax.architecture import ArchSpec, declare, declare_spec
+from rtseg_jax.architecture import ArchSpec, Block, declare, declare_spec
 from rtseg_jax.export import integer, operators, parity, tflite
 from rtseg_jax.export.flatbuffer import unpacked
 from rtseg_jax.export.heads import network_function
@@ -116,6 +117,7 @@ def check_numbers() -> dict:
     # Of kernels with fewer than 1024 numbers `dynamic` keeps the floats.
     wide = declare(RTSeg(num_classes=3, width=1.0, block="lir", segment_blocks=(1, 0, 0)))
     block = next(block for block in wide.plain_blocks if block.kind == "lir")
+    patched = next(b for b in declare(RTSeg(num_classes=3, width=1.0)).plain_blocks if b.name == "stage8_1_mhsa")
     network, size = declare_spec(searched()), SIZES[1]
     files = {q: tflite.convert_block(block, size, quantize=q) for q in ("none", "fp16", "dynamic")}
     files["int8"] = integer.convert_random_block(block, size)
@@ -136,6 +138,7 @@ def check_numbers() -> dict:
         "borders": {name: border_types(model) for name, model in files.items()},
         "operators": {name: operators.inspect(model).operators for name, model in files.items()},
         "apart": steps_apart(files["int8"], around, noise),
+        "dynamic": {**dynamic_weights(block, size), **dynamic_weights(patched, size)},
         "attention": {q: output_types(model, ("BATCH_MATMUL", "SOFTMAX", "CONV_2D")) for q, model in attention.items()},
         "network_alike": of_sweeps == shipped,
     }
@@ -164,6 +167,37 @@ def weight_types(model: bytes) -> dict:
     tensors = file.subgraphs[0].tensors
     held = [tensor for tensor in tensors if file.buffers[tensor.buffer].data is not None and len(tensor.shape) == 4]
     return dict(collections.Counter(names[tensor.type] for tensor in held))
+
+
+def dynamic_weights(block: Block, size: tuple[int, int]) -> dict:
+    """By kind of convolution: types of its kernels, and how far they are from the block's own, of 1024 numbers or more.
+
+    In steps, of which there are 127 to the largest number of an output channel.
+    """
+    exact, made = (unpacked(tflite.convert_block(block, size, quantize=q)) for q in ("none", "dynamic"))
+    names = {number: name for name, number in vars(schema.BuiltinOperator).items()}
+    types: dict = collections.defaultdict(set)
+    apart: dict = collections.defaultdict(float)
+    for ours, theirs in zip(made.subgraphs[0].operators, exact.subgraphs[0].operators, strict=True):
+        name = names[operators.operator_codes(made)[ours.opcodeIndex]]
+        if "CONV" in name and (kernel := kernel_of(exact, theirs)[1]).size >= 1024:
+            kind, values = kernel_of(made, ours)
+            axes = (0, 1, 2) if name == "DEPTHWISE_CONV_2D" else (1, 2, 3)
+            steps = np.abs(kernel).max(axes, keepdims=True) / 127
+            types[name].add(kind)
+            apart[name] = max(apart[name], float((np.abs(values - kernel) / steps).max()))
+    return {name: {"types": sorted(types[name]), "apart": apart[name]} for name in types}
+
+
+def kernel_of(file: Any, operator: Any) -> tuple[str, np.ndarray]:
+    """The type of an operator's weights, and what they stand for."""
+    tensor = file.subgraphs[0].tensors[operator.inputs[1]]
+    data = np.asarray(file.buffers[tensor.buffer].data, np.uint8)
+    if tensor.type == schema.TensorType.FLOAT32:
+        return "FLOAT32", data.view(np.float32).reshape(tensor.shape)
+    along = np.ones(4, int)
+    along[tensor.quantization.quantizedDimension] = -1
+    return "INT8", data.view(np.int8).reshape(tensor.shape) * tensor.quantization.scale.reshape(along)
 
 
 def output_types(model: bytes, wanted: tuple[str, ...]) -> dict:

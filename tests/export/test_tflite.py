@@ -77,11 +77,22 @@ def test_blocks_of_sweeps_hold_the_numbers_that_they_are_asked_for(found: dict):
     assert numbers["weights"] == {
         "none": {"FLOAT32": 4},
         "fp16": {"FLOAT16": 4},
-        "dynamic": {"INT8": 4},
+        "dynamic": {"INT8": 3, "FLOAT32": 1},  # the depthwise one
         "int8": {"INT8": 4},
     }
     floats = {name: ["float32", "float32"] for name in ("none", "fp16", "dynamic")}
     assert numbers["borders"] == {**floats, "int8": ["int8", "int8"]}
+
+
+def test_weights_of_8_bits_where_they_are_fast(found: dict):
+    """Floats elsewhere, which still are what 8 bits hold: at most half a step from what they were."""
+    weights = found["numbers"]["dynamic"]
+    assert {name: row["types"] for name, row in weights.items()} == {
+        "CONV_2D": ["INT8"],
+        "DEPTHWISE_CONV_2D": ["FLOAT32"],
+        "TRANSPOSE_CONV": ["FLOAT32"],
+    }
+    assert all(0.4 < row["apart"] <= 0.5001 for row in weights.values())
 
 
 def test_blocks_of_integers_pay_for_no_conversion_at_their_borders(found: dict):
