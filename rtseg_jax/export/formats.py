@@ -22,8 +22,9 @@ from jaxtyping import Shaped
 from rtseg_jax.architecture import Network
 from rtseg_jax.errors import UserError
 from rtseg_jax.export import litert
-from rtseg_jax.export.heads import Normalization, Variables, network_function
+from rtseg_jax.export.heads import Variables, network_function
 from rtseg_jax.export.metadata import LABELS, METADATA, Metadata, attach_metadata
+from rtseg_jax.export.pictures import Normalization
 from rtseg_jax.export.spec import JAX2TF, LITERT
 from rtseg_jax.files import Place, on_disk, write_whole
 from rtseg_jax.quiet import import_tensorflow

@@ -1,7 +1,7 @@
 """Networks as functions of pictures, with the ending that an exported file should have."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -9,11 +9,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
 from rtseg_jax.architecture import Block, Network, operators
+from rtseg_jax.export.pictures import Normalization, Normalize, by_convolution
 from rtseg_jax.models.network import SegmentationNetwork
 
 Variables = Mapping[str, Any]
-Normalization = tuple[Sequence[float], Sequence[float]]
-"""Mean and standard deviation per colour, of pictures in 0..1."""
 
 
 def network_function(
@@ -22,6 +21,7 @@ def network_function(
     normalization: Normalization | None = None,
     head: str = "logits",
     lowering: Any = "export",
+    normalize: Normalize = by_convolution,
 ) -> Callable[[Shaped[Array, "b h w 3"]], jax.Array]:
     """What an exported file computes.
 
@@ -32,14 +32,14 @@ def network_function(
         normalized pictures.
       head: one of `spec.HEADS`.
       lowering: see `models.convolution`.
+      normalize: how.
     """
     module = SegmentationNetwork(before_upsampling(network) if head == "lowres_logits" else network, lowering=lowering)
 
     def outputs(images: jax.Array) -> jax.Array:
         images = images.astype(jnp.float32)
         if normalization is not None:
-            mean, std = (jnp.asarray(values, jnp.float32)[None, None, None] * 255 for values in normalization)
-            images = (images - mean) / std
+            images = normalize(images, normalization)
         logits = module.apply(variables, images)["logits"]  # type: ignore[index]
         return class_map(logits) if head == "class_map" else logits
 

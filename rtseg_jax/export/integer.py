@@ -15,7 +15,8 @@ from jaxtyping import UInt8
 from rtseg_jax.architecture import Block, Network
 from rtseg_jax.errors import UserError
 from rtseg_jax.export.calibration import with_own_ranges
-from rtseg_jax.export.heads import Normalization, Variables, network_function
+from rtseg_jax.export.heads import Variables, network_function
+from rtseg_jax.export.pictures import Normalization, by_rows
 from rtseg_jax.export.spec import FLOAT_ATTENTION, INT8, ExportSpec
 from rtseg_jax.export.tflite import Shape, block_function, block_input_shapes, converter_of, versions_that_meet
 from rtseg_jax.quiet import import_tensorflow, start_up_lines_left_out
@@ -56,7 +57,7 @@ def convert_random_network(
 ) -> bytes:
     """A whole network as `Calibrated` writes it, calibrated on one picture of noise."""
     picture = np.random.default_rng(0).integers(0, 256, (1, *spec.size, 3)).astype(np.uint8)
-    function = network_function(network, variables, normalization, spec.head)
+    function = network_function(network, variables, normalization, spec.head, normalize=by_rows)
     inputs = _Inputs(picture, spec.batch, _dtype(spec))
     return convert_integers(function, [(spec.batch, *spec.size, 3)], inputs, _dtype(spec), quantize=spec.quantize)
 
@@ -133,7 +134,7 @@ class Calibrated:
         tf = import_tensorflow()
 
         check_pictures(len(pictures), f"--quantize={spec.quantize}")
-        function = network_function(network, variables, normalization, spec.head)
+        function = network_function(network, variables, normalization, spec.head, normalize=by_rows)
         dtype, shapes = _dtype(spec), [(spec.batch, *spec.size, 3)]
         inputs = _Inputs(pictures, spec.batch, dtype)
         converter = _integer_converter(function, shapes, inputs, dtype)

@@ -16,8 +16,9 @@ import numpy as np
 from rtseg_jax.architecture import Block, Network
 from rtseg_jax.errors import UserError
 from rtseg_jax.export import litert
-from rtseg_jax.export.heads import Normalization, Variables, network_function
+from rtseg_jax.export.heads import Variables, network_function
 from rtseg_jax.export.hybrid import with_fast_operators
+from rtseg_jax.export.pictures import Normalization
 from rtseg_jax.export.spec import INTEGERS, JAX2TF, LITERT, ExportSpec
 from rtseg_jax.models.network import BlockModule, SegmentationNetwork
 from rtseg_jax.quiet import import_tensorflow, start_up_lines_left_out
