@@ -15,10 +15,13 @@ from jaxtyping import UInt8
 from rtseg_jax.architecture import Block, Network
 from rtseg_jax.errors import UserError
 from rtseg_jax.export.calibration import with_own_ranges
+from rtseg_jax.export.flatbuffer import unpacked
 from rtseg_jax.export.heads import Variables, network_function
+from rtseg_jax.export.operators import operator_codes
 from rtseg_jax.export.pictures import Normalization, by_rows
 from rtseg_jax.export.spec import FLOAT_ATTENTION, INT8, ExportSpec
 from rtseg_jax.export.tflite import Shape, block_function, block_input_shapes, converter_of, versions_that_meet
+from rtseg_jax.models.rounding import interpolates_logits
 from rtseg_jax.quiet import import_tensorflow, start_up_lines_left_out
 
 FEWEST_PICTURES = 16
@@ -40,14 +43,16 @@ def check_pictures(number: int, setting: str) -> None:
 def convert_random_block(block: Block, image_size: tuple[int, int], quantize: str = INT8) -> bytes:
     """A block with random weights, whose inputs and output are 8-bit integers as they are inside of a network.
 
-    It is calibrated on one random input: the ranges do not matter to its time. `quantize` is one of `spec.INTEGERS`.
+    Logits of picture size are floats, as there. It is calibrated on one random input: the ranges do not matter to its
+    time. `quantize` is one of `spec.INTEGERS`.
     """
     shapes = block_input_shapes(block, image_size)
     generator = np.random.default_rng(0)
     inputs = [generator.standard_normal(shape, np.float32) for shape in shapes]
     try:
         function = block_function(block, image_size)
-        return convert_integers(function, shapes, [inputs], quantize=quantize, integer_borders=True)
+        head = "logits" if interpolates_logits(block) else None
+        return convert_integers(function, shapes, [inputs], quantize=quantize, integer_borders=True, head=head)
     except UserError as error:
         raise UserError(f"block {block.name}: {error}") from error
 
@@ -59,7 +64,8 @@ def convert_random_network(
     picture = np.random.default_rng(0).integers(0, 256, (1, *spec.size, 3)).astype(np.uint8)
     function = network_function(network, variables, normalization, spec.head, normalize=by_rows)
     inputs = _Inputs(picture, spec.batch, _dtype(spec))
-    return convert_integers(function, [(spec.batch, *spec.size, 3)], inputs, _dtype(spec), quantize=spec.quantize)
+    shapes = [(spec.batch, *spec.size, 3)]
+    return convert_integers(function, shapes, inputs, _dtype(spec), quantize=spec.quantize, head=spec.head)
 
 
 def convert_integers(
@@ -70,6 +76,7 @@ def convert_integers(
     *,
     quantize: str = INT8,
     integer_borders: bool = False,
+    head: str | None = None,
 ) -> bytes:
     """A TFLite model of a JAX function in 8-bit integers; what has no integer operator stays in float32.
 
@@ -80,17 +87,23 @@ def convert_integers(
       dtype: of all inputs.
       quantize: one of `spec.INTEGERS`.
       integer_borders: whether inputs and output are integers too; otherwise they are converted inside of the file.
+      head: one of `spec.HEADS` where the output is that of a network: its ending stays in floats.
     """
     tf = import_tensorflow()
     from tensorflow.lite.python import convert
 
-    borders = {"input_data_type": tf.int8, "output_data_type": tf.int8} if integer_borders else {}
+    borders = {"input_data_type": tf.int8, "output_data_type": tf.float32 if head else tf.int8}
     inputs = list(inputs)
     with versions_that_meet(), start_up_lines_left_out():
         converter = _integer_converter(function, input_shapes, inputs, dtype)
         converter._experimental_calibrate_only = True  # as its QuantizationDebugger does, which knows no borders
         calibrated = with_own_ranges(converter.convert(), inputs)
-        return convert.mlir_quantize(calibrated, denylisted_ops=list(FLOAT_OPERATORS[quantize]), **borders)
+        return convert.mlir_quantize(
+            calibrated,
+            denylisted_ops=list(FLOAT_OPERATORS[quantize]),
+            denylisted_nodes=ending(calibrated, head) if head else [],
+            **(borders if integer_borders else {}),
+        )
 
 
 def _integer_converter(
@@ -138,7 +151,7 @@ class Calibrated:
         dtype, shapes = _dtype(spec), [(spec.batch, *spec.size, 3)]
         inputs = _Inputs(pictures, spec.batch, dtype)
         converter = _integer_converter(function, shapes, inputs, dtype)
-        self._head, self._float = spec.head, list(FLOAT_OPERATORS[spec.quantize])
+        self._float = list(FLOAT_OPERATORS[spec.quantize])
         options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=self._float)
         with versions_that_meet(), start_up_lines_left_out():
             self._debugger = tf.lite.experimental.QuantizationDebugger(
@@ -148,6 +161,7 @@ class Calibrated:
             )
             self._debugger.calibrated_model = with_own_ranges(self._debugger.calibrated_model, inputs)
             self._debugger.options = options  # rounds once more, by these ranges
+        self._ending = ending(self._debugger.calibrated_model, spec.head)
 
     @functools.cached_property
     def layers(self) -> tuple[LayerError, ...]:
@@ -162,25 +176,36 @@ class Calibrated:
     @property
     def worst(self) -> tuple[LayerError, ...]:
         """The same, the largest error first, the ending aside."""
-        ending = self._ending()
-        return tuple(sorted((x for x in self.layers if x.tensor not in ending), key=lambda layer: -layer.error))
+        return tuple(sorted((x for x in self.layers if x.tensor not in self._ending), key=lambda layer: -layer.error))
 
     def convert(self, float_layers: Sequence[str] = ()) -> bytes:
-        """The file; operators whose outputs are named stay in float32, as does the choice of a class."""
+        """The file; operators whose outputs are named stay in float32, as does the ending."""
         tf = import_tensorflow()
 
-        nodes = [*float_layers, *self._ending()]
+        nodes = [*float_layers, *self._ending]
         options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=self._float, denylisted_nodes=nodes)
         with start_up_lines_left_out():
             self._debugger.options = options  # converts as well
             return self._debugger.get_nondebug_quantized_model()
 
-    def _ending(self) -> list[str]:
-        """What makes classes of logits: 8-bit numbers of classes would be rounded to others."""
-        if self._head != "class_map":
-            return []
-        last = max(number for number, layer in enumerate(self.layers) if layer.operator == "RESIZE_BILINEAR")
-        return [layer.tensor for layer in self.layers[last + 1 :]]
+
+def ending(calibrated: bytes, head: str) -> list[str]:
+    """Outputs of the operators that interpolate logits to picture size and that make classes of them.
+
+    8-bit numbers of classes would be rounded to others, and to interpolate 8-bit numbers takes longer than to convert
+    the few that there are before.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    file = unpacked(calibrated)
+    (graph,), codes = file.subgraphs, operator_codes(file)
+    numbers = [codes[op.opcodeIndex] for op in graph.operators]
+    first = len(numbers)
+    if head == "class_map":  # begins with the largest logit
+        first -= 1 + numbers[::-1].index(schema.BuiltinOperator.REDUCE_MAX)
+    if numbers[first - 1] == schema.BuiltinOperator.RESIZE_BILINEAR:
+        first -= 1
+    return [graph.tensors[op.outputs[0]].name.decode() for op in graph.operators[first:]]
 
 
 def _relative_error(row: dict[str, Any]) -> float:

@@ -109,14 +109,23 @@ class Integers(Numbers):
         return self.activated(y, activation)
 
 
+def interpolates_logits(block: Block) -> bool:
+    """Whether a block ends with logits of picture size, which the file interpolates in floats: that is faster."""
+    return block.part == "head" and isinstance(block.ops[-1], operators.Resize)
+
+
 def passed_on(block: Block) -> frozenset[Tensor]:
-    """Maps that the file does not hold: the operator that makes them takes in the norm or activation behind it."""
+    """Maps that are not rounded: interpolated logits, and what the file does not hold.
+
+    An operator takes in the norm or activation behind it.
+    """
     readers = {op.output: [reader for reader in block.ops if op.output in reader.inputs] for op in block.ops}
-    return frozenset(
+    taken = (
         op.output
         for op in block.ops
         if op.output != block.output and len(readers[op.output]) == 1 and _takes_in(op, readers[op.output][0])
     )
+    return frozenset((*taken, block.output) if interpolates_logits(block) else taken)
 
 
 def _takes_in(op: Op, reader: Op) -> bool:

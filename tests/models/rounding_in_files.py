@@ -94,10 +94,19 @@ def of_network() -> dict:
         module = SegmentationNetwork(network, lowering="cpu", numbers=numbers)
         return module.apply(variables, normalize(pictures, numbers))["logits"]
 
-    step = float(np.diff(np.unique(found)).min())
+    step = step_of_logits(model)
     calibrated = with_ranges_of_floats(lambda x: logits(Integers(), x), pictures)
     floats, rounded = (jax.jit(functools.partial(logits, numbers))(pictures) for numbers in (FLOATS, Integers()))
     return distances(found, step, floats=floats, rounded=rounded, calibrated=calibrated)
+
+
+def step_of_logits(model: bytes) -> float:
+    """Of the numbers that become floats before they are interpolated."""
+    interpreter = load_interpreter(model, keep_every_tensor=True)
+    *_, before, last = interpreter._get_ops_details()
+    assert (before["op_name"], last["op_name"]) == ("DEQUANTIZE", "RESIZE_BILINEAR")
+    steps = {detail["index"]: detail["quantization"][0] for detail in interpreter.get_tensor_details()}
+    return float(steps[before["inputs"][0]])
 
 
 def operators_of(names: tuple[str, ...]) -> dict[str, Block]:
