@@ -1,7 +1,7 @@
 """Pictures of 0..255 as a file normalizes them itself, in the forms that CPUs are quick at.
 
 A difference from three means, one for each colour, and a product with three factors are calls of three numbers each for
-XNNPACK: 1.7 ms of 352×480 pixels, as much as a stage of a network takes. GPUs compute either form in no time.
+XNNPACK: 1.7 ms of 352×480 pixels, as much as a stage of a network takes (docs/deployment.md).
 """
 
 from collections.abc import Callable, Sequence
