@@ -100,7 +100,7 @@ def prepared_config(arguments: argparse.Namespace) -> ml_collections.ConfigDict:
     """The config of all searches, with a predictor, measured where none is named."""
     config = load_config(arguments.config)
     config.train.log_every, config.train.eval_every, config.train.tensorboard = 1, 0, False
-    config.latency.precision = arguments.precision
+    config.latency.precision = arguments.precision or config.latency.precision
     for name in ("search_steps", "pretrain_steps"):
         if getattr(arguments, name):
             config.train[name] = getattr(arguments, name)
@@ -261,7 +261,7 @@ def main() -> None:
     parser.add_argument("--search_steps", type=int, help="of the config where not given")
     parser.add_argument("--pretrain_steps", type=int, help="likewise")
     parser.add_argument("--predictor", type=Path, help="folder of a latency sweep, measured in OUT where not given")
-    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of what is measured")
+    parser.add_argument("--precision", choices=PRECISIONS, help="of the config where not given")
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=["worth"], help="of the search")
     arguments = parser.parse_args()
     arguments.out = arguments.out.absolute()

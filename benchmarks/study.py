@@ -147,9 +147,8 @@ def search(study: Study, trial: Trial, config: ml_collections.ConfigDict, workdi
 
 def by_magnitude(decider: Decider, state: TrainState) -> dict[str, Ranking]:
     """Channels by the squares of their batch norms' scales, each alone: what pruning goes by most often."""
-    arch = jax.device_get(state.arch)
     scales = importance(decider.run.supernet, jax.device_get(state.variables["params"]))
-    return {name: ranked_alone(np.square(scales[name]), np.asarray(mask)) for name, mask in arch.masks.items()}
+    return {name: ranked_alone(np.square(scales[name]), np.asarray(mask)) for name, mask in state.arch.masks.items()}
 
 
 def ranked_alone(worth: Float[np.ndarray, " g"], mask: Float[np.ndarray, " g"]) -> Ranking:

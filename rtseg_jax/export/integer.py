@@ -92,7 +92,8 @@ def convert_integers(
     tf = import_tensorflow()
     from tensorflow.lite.python import convert
 
-    borders = {"input_data_type": tf.int8, "output_data_type": tf.float32 if head else tf.int8}
+    types = {"input_data_type": tf.int8, "output_data_type": tf.float32 if head else tf.int8}
+    borders = types if integer_borders else {}
     inputs = list(inputs)
     with versions_that_meet(), start_up_lines_left_out():
         converter = _integer_converter(function, input_shapes, inputs, dtype)
@@ -102,7 +103,7 @@ def convert_integers(
             calibrated,
             denylisted_ops=list(FLOAT_OPERATORS[quantize]),
             denylisted_nodes=ending(calibrated, head) if head else [],
-            **(borders if integer_borders else {}),
+            **borders,
         )
 
 

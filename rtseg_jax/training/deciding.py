@@ -52,14 +52,14 @@ class Decider:
         return self._architecture(arch, decided_paths(self.run.supernet, arch))
 
     def rankings(self, state: TrainState) -> Rankings:
-        """What the channels of every group are worth now."""
-        return self.rounds.rankings(jax.device_get(state.arch))
+        """What the channels of every group are worth now; `state.arch` is on the host."""
+        return self.rounds.rankings(state.arch)
 
     def after(self, step: int, state: TrainState) -> TrainState:
         """The decision after so many steps of the search; the first one also decides the paths."""
         number = step * self.rounds.number // self.run.spec.train.search_steps
         arch = jax.device_get(state.arch)
-        rankings = self.rankings(state)
+        rankings = self.rankings(dataclasses.replace(state, arch=arch))
         paths = decided_paths(self.run.supernet, arch) if number > 1 else self._paths(state, arch, rankings)
         widths = self.rounds.widths(arch, rankings, paths, number)
         # One decision for all processes: in each of them it is arithmetic of its own host.
