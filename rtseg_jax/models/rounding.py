@@ -16,6 +16,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from rtseg_jax.architecture import Block, Tensor, operators
+from rtseg_jax.architecture.extents import IMAGE
 from rtseg_jax.architecture.graph import Op
 from rtseg_jax.architecture.operators import Activation
 
@@ -110,8 +111,12 @@ class Integers(Numbers):
 
 
 def interpolates_logits(block: Block) -> bool:
-    """Whether a block ends with logits of picture size, which the file interpolates in floats: that is faster."""
-    return block.part == "head" and isinstance(block.ops[-1], operators.Resize)
+    """Whether a block ends with logits of picture size, which the file interpolates in floats: that is faster.
+
+    Those of training alone never reach a file.
+    """
+    at_picture_size = isinstance(block.ops[-1], operators.Resize) and block.output.extent == IMAGE
+    return at_picture_size and block.part != "auxiliary"
 
 
 def passed_on(block: Block) -> frozenset[Tensor]:

@@ -16,6 +16,7 @@ from rtseg_jax.architecture.graph import Op
 from rtseg_jax.architecture.sketch import Sketch
 from rtseg_jax.models import SegmentationNetwork
 from rtseg_jax.models.initialization import variable_shapes
+from rtseg_jax.models.rounding import interpolates_logits
 from rtseg_jax.training.losses import LossSpec
 from rtseg_jax.training.state import TrainState
 from rtseg_jax.training.step import StepSetup, make_step
@@ -134,6 +135,14 @@ def test_maps_that_meet_are_of_one_size(name):
             if isinstance(op, operators.Add | operators.Concat):
                 for sides in zip(*(tensor.size((103, 167)) for tensor in op.inputs), strict=True):
                     assert len({*sides} - {1}) <= 1, op.output.name
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_no_other_map_than_logits_is_interpolated_to_picture_size(name):
+    network = declare(network_class(name)(19))
+    last = network.plain_blocks[-1]
+    expected = [last] if isinstance(last.ops[-1], operators.Resize) else []
+    assert [block for block in network.every_block if interpolates_logits(block)] == expected
 
 
 def test_a_handful_uses_every_operator():
