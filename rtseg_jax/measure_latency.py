@@ -2,18 +2,19 @@ r"""Measures a device and fits its latency predictor.
 
 examples:
     rtseg_jax measure --device=host_cpu --output=latency/host --width=1.0 --image_size=512x1024
-    rtseg_jax measure --config=configs/camvid.py --output=latency/host
+    rtseg_jax measure --config=configs/camvid.py --output=latency/host --num_blocks=400 --num_networks=60
     rtseg_jax measure --config=configs/camvid.py --device=browser --share --output=latency/phone
     rtseg_jax measure --threads=2 --adapt_from=latency/host --output=latency/two_threads \
         --width=1.0 --image_size=512x1024 --num_blocks=25 --num_networks=25
 
 Measurements go to `measurements.jsonl`, the predictor and its card to `predictor.json`, plots to `report/`. A sweep
-that was stopped goes on where it was; one that is finished is only fitted again. A config gives the network and the
-image size to measure. `--device=browser` prints a link, and what opens it is measured: its GPU (`browser_fp16`: in
-float16) or its CPU (`browser_wasm`). The last example adapts the predictor of one device to a similar one by a few
-measurements.
+that was stopped goes on where it was; one that is finished is only fitted again. With a config, what a run of it would
+measure is measured: its network at its image size, by its `latency` settings, unless a flag says otherwise.
+`--device=browser` prints a link, and what opens it is measured: its GPU (`browser_fp16`: in float16) or its CPU
+(`browser_wasm`). The last example adapts the predictor of one device to a similar one by a few measurements.
 """
 
+import dataclasses
 import json
 import os
 import sys
@@ -41,6 +42,8 @@ from rtseg_jax.visualization.latency_report import LatencyReport, write_latency_
 from rtseg_jax.zoo import RTSeg
 
 DEFAULT = LatencySpec()
+FIELDS = ("device", "threads", "runs", "num_blocks", "num_networks", "num_unseen", "seed", "converter", "precision")
+"""Of `LatencySpec`, which flags of these names set; where a config is given, only those that are given too."""
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -144,18 +147,15 @@ def _request(values: flags.FlagValues) -> dict[str, Any]:
             return json.loads(path.read_text())
         except (OSError, ValueError) as error:
             raise UserError(f"--request={path}: not a file of JSON ({' '.join(str(error).split())})") from error
-    network, image_size = _network(values)
-    fields = ("device", "threads", "runs", "num_blocks", "num_networks", "num_unseen", "seed", "converter", "precision")
-    return {"network": network, "latency": {name: values[name].value for name in fields} | {"image_size": image_size}}
-
-
-def _network(values: flags.FlagValues) -> tuple[dict[str, Any], tuple[int, ...]]:
-    """The network as JSON, and its image size: those of a config, or of flags."""
-    if values.config is not None:
-        spec = run_spec(values.config)
-        return spec.network.to_json(), spec.latency.image_size
-    image_size = parse_size("image_size", values.image_size)
-    return RTSeg(values.num_classes, width=values.width, block=values.block).to_json(), image_size
+    flagged = {name: values[name] for name in FIELDS}
+    if values.config is None:
+        latency = {name: flag.value for name, flag in flagged.items()}
+        latency |= {"image_size": parse_size("image_size", values.image_size)}
+        network = RTSeg(values.num_classes, width=values.width, block=values.block)
+        return {"network": network.to_json(), "latency": latency}
+    spec = run_spec(values.config)
+    given = {name: flag.value for name, flag in flagged.items() if flag.present}
+    return {"network": spec.network.to_json(), "latency": dataclasses.asdict(spec.latency) | given}
 
 
 def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
@@ -185,7 +185,7 @@ COMMAND = Command(
     define_flags,
     main,
     needed={"output": "name the folder of measurements, predictor and report"},
-    config="Config of a run: its network and image size are measured.",
+    config="Config of a run: its network is measured, as its `latency` says where no flag does.",
     interrupted="interrupted: the same command goes on where this one was",
 )
 

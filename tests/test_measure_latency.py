@@ -18,6 +18,7 @@ def get_config():
     config.data.train_size = config.data.eval_size = config.data.base_size = (32, 64)
     config.network.width = 0.1
     config.network.segment_blocks = (0, 0, 0)
+    config.latency.device, config.latency.num_blocks, config.latency.num_networks = "analytic", 7, 100
     return config
 """
 
@@ -45,11 +46,11 @@ def test_wrong_flags_are_one_line(flags: list[str], words: str, tmp_path: Path, 
     assert not list(tmp_path.iterdir())
 
 
-def test_the_network_and_size_of_a_config_are_measured_and_a_report_is_written(tmp_path: Path):
+def test_a_config_is_measured_as_it_says_where_no_flag_does_and_a_report_is_written(tmp_path: Path):
     (tmp_path / "tiny.py").write_text(CONFIG)
     out = tmp_path / "sweep"
-    sizes = ["--num_blocks=7", "--num_networks=3", "--num_unseen=1"]
-    done = measure_latency(tmp_path, "--device=analytic", f"--config={tmp_path / 'tiny.py'}", f"--out={out}", *sizes)
+    changes = ["--config.latency.num_unseen=1", "--num_networks=3"]
+    done = measure_latency(tmp_path, f"--config={tmp_path / 'tiny.py'}", *changes, f"--out={out}")
     assert (done.returncode, done.stderr) == (0, "")
     rows = [json.loads(line) for line in (out / "measurements.jsonl").read_text().splitlines()]
     assert [row["block"] is None for row in rows] == [False] * 7 + [True] * 4
