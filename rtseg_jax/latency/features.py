@@ -40,8 +40,8 @@ WIDTH_FEATURES = (
     "inner_channels",
     "output_channels",
 )
-TILINGS = ("conv", "pointwise", "depthwise")
-"""Kinds of operators whose output channels a device may compute in tiles of their own."""
+TILINGS = ("conv", "pointwise", "depthwise", "inputs")
+"""What a device may compute in tiles of its own: output channels of kinds of operators, and channels to sum over."""
 
 Tile = tuple[int, int]
 """Channels that are computed at once: where all of them fit into the first number, and otherwise."""
@@ -187,7 +187,7 @@ def _(op: declared.Conv, image_size: tuple[int, int]) -> Iterator[Term]:
         yield Term("weights", taps * op.fan_in, (made,))
         return
     kind = "pointwise" if taps == 1 else "conv"
-    factors = (_channels(op.inputs[0]), _channels(op.output, kind))
+    factors = (_channels(op.inputs[0], "inputs"), _channels(op.output, kind))
     yield Term(f"{kind}_macs", product.coefficient, factors)
     yield Term(f"{kind}_outputs", area, factors[1:])
     yield Term("weights", taps, factors)
@@ -196,7 +196,7 @@ def _(op: declared.Conv, image_size: tuple[int, int]) -> Iterator[Term]:
 @_work.register
 def _(op: declared.ConvTranspose, image_size: tuple[int, int]) -> Iterator[Term]:
     (product,) = op.products(image_size)
-    factors = (_channels(op.inputs[0]), _channels(op.output, "conv"))
+    factors = (_channels(op.inputs[0], "inputs"), _channels(op.output, "conv"))
     yield Term("transpose_macs", product.coefficient, factors)
     yield Term("weights", math.prod(op.kernel), factors)
 

@@ -106,6 +106,8 @@ class LatencyModel:
             arrays = jax.tree.map(_array, value["arrays"], is_leaf=lambda x: not isinstance(x, dict))
             if len(arrays["network"]) == NETWORK_TERMS - 1:  # of before borders had a price
                 arrays["network"] = jnp.pad(arrays["network"], (0, 1))
+            if len(arrays["tiles"]) == len(TILINGS) - 1:  # of before summed channels had tiles
+                arrays["tiles"] = jnp.pad(arrays["tiles"], ((0, 1), (0, 0)), constant_values=1)
             model = LatencyModel(arrays, tuple(value["kinds"]), value["card"], value["errors"])
             version = int(value["version"])
             same = (tuple(value["width_features"]), tuple(value["context_features"]))

@@ -79,6 +79,16 @@ def test_tiles_round_outputs_up_and_nothing_else():
     assert named(block, tiles={**UNTILED, "pointwise": (16, 16), "depthwise": (16, 16)}) == plain
 
 
+def test_tiles_of_summed_channels_round_what_is_multiplied_up_alone():
+    """Kernels of 8 bits sum over eight channels at once; two maps side by side fill them together."""
+    maps = tuple(Tensor(name, (Group(name, 6),), Strided(2)) for name in ("a", "b"))
+    both = Tensor("both", tuple(group for tensor in maps for group in tensor.groups), Strided(2))
+    block = conv_block(builder("conv"), both, Group("c", 10), 2)
+    plain, tiled = named(block), named(block, tiles={**UNTILED, "inputs": (8, 8)})
+    assert plain["conv_macs"] == 8 * 16 * 9 * 12 * 10
+    assert tiled == {**plain, "conv_macs": 8 * 16 * 9 * 16 * 10, "weights": 9 * 16 * 10}
+
+
 def test_tiles_by_hand():
     """A device that computes 16 channels at once where they are all, 32 otherwise."""
     for count, computed in {1: 16, 16: 16, 17: 32, 32: 32, 33: 64, 96: 96}.items():
@@ -143,7 +153,7 @@ def test_table_equals_block_features_at_partial_widths(spec: NetworkSpec):
     vector = jnp.asarray(
         [order[name, size] for name, size in zip(table.groups, table.sizes.tolist(), strict=True)], jnp.float32
     )
-    tiles = {"conv": (8, 16), "pointwise": (4, 4), "depthwise": (16, 16)}
+    tiles = {"conv": (8, 16), "pointwise": (4, 4), "depthwise": (16, 16), "inputs": (8, 8)}
     found = np.asarray(table(vector, jnp.asarray([tiles[tiling] for tiling in TILINGS], jnp.float32)))
     for row, block in zip(found, blocks, strict=True):
         expected = width_features(block_terms(block, SIZE), kept.__getitem__, tiles)
