@@ -2,17 +2,18 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from synthetic import CARD, SIZE, SPEC, measure
 
 from rtseg_jax.architecture import ArchSpec, Block, Network, declare, declare_spec
 from rtseg_jax.errors import UserError
-from rtseg_jax.latency import LatencyModel, arch_latency, network_latency
+from rtseg_jax.latency import LatencyModel, arch_latency, features, network_latency
 from rtseg_jax.latency.adapting import adapt
+from rtseg_jax.latency.arrays import Features, predict
 from rtseg_jax.latency.fitting import Measured, fit
 from rtseg_jax.latency.sampling import living, sample_unseen_networks
 
@@ -24,27 +25,19 @@ OVERHEAD = 0.002  # milliseconds per operator of the exported graph
 
 @functools.cache
 def base() -> LatencyModel:
-    return fit(measure(), CARD).model
+    return fit(measure(), CARD, steps=200).model  # nothing here depends on how good it is
 
 
-def new_ms(blocks: tuple[Block, ...]) -> float:
+def new_ms(blocks: Sequence[Block]) -> float:
     """The old device's predictions under the new one's gains, with an overhead."""
-    total = 0.0
-    for block in blocks:
-        old = float(network_latency(_alone(block), SIZE, plain(base()))({}, {}))
-        total += GAINS.get(block.kind, 0.9) * old + OVERHEAD * operators(block)
-    return total
+    gains = [GAINS.get(block.kind, 0.9) for block in blocks]
+    operators = sum(features.operators(op) for block in blocks for op in block.ops)
+    return float(old_ms(blocks) @ gains) + OVERHEAD * operators
 
 
-def plain(model: LatencyModel) -> LatencyModel:
-    """Without what lies between blocks."""
-    return dataclasses.replace(model, arrays={**model.arrays, "network": jnp.asarray([1.0, 0.0, 0.0, 0.0])})
-
-
-def operators(block: Block) -> float:
-    """As `latency.features.operators` counts them, read off the model: the third column of a network of one block."""
-    counting = dataclasses.replace(base(), arrays={**base().arrays, "network": jnp.asarray([0.0, 0.0, 1.0, 0.0])})
-    return float(network_latency(_alone(block), SIZE, counting)({}, {}))
+def old_ms(blocks: Sequence[Block]) -> np.ndarray:
+    """The old device's prediction for each block, without what lies between blocks."""
+    return predict(base().arrays, Features.of(blocks, [SIZE] * len(blocks), base().kinds).arrays(base().tiles))
 
 
 @functools.cache
@@ -75,8 +68,8 @@ def test_the_same_device_is_left_as_it_was():
     old = measure(16, 10, noise=0.0)
     again = dataclasses.replace(
         old,
-        block_ms=[float(network_latency(_alone(block), SIZE, plain(base()))({}, {})) for block in old.blocks],
-        network_ms=[float(network_latency(network, SIZE, plain(base()))({}, {})) for network in old.networks],
+        block_ms=old_ms(old.blocks).tolist(),
+        network_ms=[float(old_ms(network.plain_blocks).sum()) for network in old.networks],
     )
     model = adapt(base(), again, NEW).model
     np.testing.assert_allclose(model.arrays["gains"], 1.0, rtol=2e-3)
@@ -90,13 +83,9 @@ def test_types_that_were_not_measured_follow_the_others():
     lir = ArchSpec(SPEC, widths, {mixed.name: "lir" for mixed in supernet.mixed_blocks})
     skip = dataclasses.replace(lir, paths=dict.fromkeys(lir.paths, "skip"))
     networks = [declare_spec(living(supernet, arch)) for arch in (lir, skip)]
-    times = [2 * new_plain(network.plain_blocks) for network in networks]
+    times = [2 * float(old_ms(network.plain_blocks).sum()) for network in networks]
     model = adapt(base(), Measured([], [], [], networks, [SIZE] * 2, times), NEW).model
     assert model.arrays["gains"][model.kinds.index("mhsa")] == pytest.approx(2.0, rel=1e-3)
-
-
-def new_plain(blocks: tuple[Block, ...]) -> float:
-    return sum(float(network_latency(_alone(block), SIZE, plain(base()))({}, {})) for block in blocks)
 
 
 def _alone(block: Block) -> Network:
