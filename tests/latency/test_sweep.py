@@ -134,12 +134,18 @@ def test_timing_of_wall_time_is_the_minimum_and_of_cpu_time_the_lower_quartile()
     assert merged([Timing(9.0, 5, 9.0), Timing(1.5, 5, 0.0), Timing(1.0, 5, 0.0)]) == Timing(1.0, 15, 0.5)
 
 
-def test_rounds_go_on_until_the_lowest_two_agree(formula: type[Formula], monkeypatch: pytest.MonkeyPatch):
-    left = {"steady": [5.0, 9.0, 5.1], "late": [4.0, 3.0, 2.0, 2.04], "never": [9.0, 8.0, 7.0, 6.0, 5.0, 4.0]}
+def test_rounds_go_on_until_the_lowest_three_agree(formula: type[Formula], monkeypatch: pytest.MonkeyPatch):
+    left = {
+        "steady": [5.0, 5.1, 5.05],
+        "one low": [5.0, 5.01, 4.0, 4.04, 4.07],
+        "late": [4.0, 3.0, 2.0, 2.02, 2.03],
+        "never": [20.0 - number for number in range(12)],
+    }
     monkeypatch.setattr(formula, "measure", lambda self, model: Timing(left[model].pop(0), 1, 0.0))
     timings = sweep.in_turns(formula(), list(left))
-    assert timings == [Timing(5.0, 3, 5.1 / 5 - 1), Timing(2.0, 4, 2.04 / 2 - 1), Timing(4.0, 6, 0.25)]
-    assert left == {"steady": [], "late": [], "never": []}
+    nexts = ((5.0, 3, 5.05), (4.0, 5, 4.04), (2.0, 5, 2.02), (9.0, 12, 10.0))
+    assert timings == [Timing(ms, rounds, second / ms - 1) for ms, rounds, second in nexts]
+    assert not any(left.values())
 
 
 def test_samples_visit_every_type_at_its_full_and_smallest_widths():
