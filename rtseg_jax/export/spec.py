@@ -7,10 +7,13 @@ from rtseg_jax.errors import UserError
 HEADS = ("logits", "lowres_logits", "class_map")
 INPUTS = ("float", "uint8")
 INT8, FLOAT_ATTENTION = INTEGERS = ("int8", "int8_float_attention")
-QUANTIZATIONS = ("none", "fp16", "dynamic", *INTEGERS)
+DYNAMIC = "dynamic"
+QUANTIZATIONS = ("none", "fp16", DYNAMIC, *INTEGERS)
 FLOAT32 = "float32"
 PRECISIONS = (FLOAT32, *QUANTIZATIONS[1:])
 """The same of sweeps and runs, where float32 has a name; see `quantization`."""
+LEAST_WEIGHTS = 1024
+"""Of a kernel that has 8 bits in `dynamic` files; TensorFlow's converter leaves smaller ones in float32."""
 JAX2TF, LITERT = CONVERTERS = ("jax2tf", "litert")
 CHOICES = {"head": HEADS, "input": INPUTS, "quantize": QUANTIZATIONS, "converter": CONVERTERS}
 

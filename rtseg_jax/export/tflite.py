@@ -19,7 +19,7 @@ from rtseg_jax.export import litert
 from rtseg_jax.export.heads import Variables, network_function
 from rtseg_jax.export.hybrid import with_fast_operators
 from rtseg_jax.export.pictures import Normalization
-from rtseg_jax.export.spec import INTEGERS, JAX2TF, LITERT, ExportSpec
+from rtseg_jax.export.spec import DYNAMIC, INTEGERS, JAX2TF, LITERT, ExportSpec
 from rtseg_jax.models.network import BlockModule, SegmentationNetwork
 from rtseg_jax.quiet import import_tensorflow, start_up_lines_left_out
 
@@ -62,7 +62,7 @@ def _by_tensorflow(function: Callable[..., Any], input_shapes: Sequence[Shape], 
         if quantize == "fp16":
             converter.target_spec.supported_types = [tf.float16]
     model: bytes = converter.convert()
-    return with_fast_operators(model) if quantize == "dynamic" else model
+    return with_fast_operators(model) if quantize == DYNAMIC else model
 
 
 def convert_block(

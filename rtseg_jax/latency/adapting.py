@@ -75,7 +75,7 @@ def adapt(base: LatencyModel, measured: Measured, card: Mapping[str, Any]) -> Fi
 
 def _columns(base: LatencyModel, blocks: Sequence[Block], size: Size) -> Float[np.ndarray, " k"]:
     """Σ S_b of every type of block, then what lies between blocks."""
-    arrays = Features.of(blocks, [size] * len(blocks), base.kinds).arrays(base.tiles)
+    arrays = Features.of(blocks, [size] * len(blocks), base.kinds, base.precision).arrays(base.tiles)
     block_ms = predict(base.arrays, arrays)
     own = block_ms @ arrays.context[:, len(CONTEXT_FEATURES) :]
     _, *between = network_columns(block_ms, arrays.widths, arrays.context, np.ones(len(blocks)))

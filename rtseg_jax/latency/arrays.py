@@ -34,11 +34,14 @@ class Features:
     context: Float[np.ndarray, "g c"]
 
     @staticmethod
-    def of(blocks: Sequence[Block], sizes: Sequence[Size], kinds: tuple[str, ...]) -> "Features":
-        """Of blocks, each at its image size; `kinds` are the types of blocks that the model tells apart."""
+    def of(blocks: Sequence[Block], sizes: Sequence[Size], kinds: tuple[str, ...], precision: str) -> "Features":
+        """Of blocks, each at its image size; `kinds` are the types of blocks that the model tells apart.
+
+        `precision` is that of the files, one of `export.spec.PRECISIONS`.
+        """
         pairs = list(zip(blocks, sizes, strict=True))
         context = np.asarray([context_of(*pair, kinds) for pair in pairs], np.float32)
-        return Features([block_terms(*pair) for pair in pairs], context)
+        return Features([block_terms(*pair, precision) for pair in pairs], context)
 
     def arrays(self, tiles: Mapping[str, Tile]) -> Arrays:
         """The features on a device with these tiles."""
@@ -46,10 +49,10 @@ class Features:
         return Arrays(np.asarray(widths, np.float32), self.context)
 
 
-def network_features(network: Network, size: Size, kinds: tuple[str, ...]) -> Features:
-    """Of the blocks of a network."""
+def network_features(network: Network, size: Size, kinds: tuple[str, ...], precision: str) -> Features:
+    """Of the blocks of a network, see `Features.of`."""
     blocks = network.plain_blocks
-    return Features.of(blocks, [size] * len(blocks), kinds)
+    return Features.of(blocks, [size] * len(blocks), kinds, precision)
 
 
 def columns_of(params: Params, networks: Sequence[Arrays]) -> Float[np.ndarray, "n t"]:

@@ -18,6 +18,7 @@ from rtseg_jax.architecture import operators as declared
 from rtseg_jax.architecture.counts import all_kept, pixels
 from rtseg_jax.architecture.extents import fitting
 from rtseg_jax.architecture.graph import Block, Group, Groups, Op, Tensor
+from rtseg_jax.export.spec import DYNAMIC, FLOAT32, LEAST_WEIGHTS
 
 WIDTH_FEATURES = (
     "conv_macs",  # full convolutions larger than 1×1
@@ -34,6 +35,7 @@ WIDTH_FEATURES = (
     "normalized",  # elements of layer norms
     "pooled",  # elements compared by max-pooling
     "resized",  # elements written by resizing
+    "rescaled",  # elements written by kernels of 8 bits that become floats again, in `dynamic` files
     "traffic",  # elements read and written by all operators
     "weights",
     "input_channels",
@@ -71,17 +73,32 @@ class Factor:
 
 
 @dataclasses.dataclass(frozen=True)
+class Kernel:
+    """`taps · Π factors` weights; from `LEAST_WEIGHTS` on `dynamic` files have 8-bit numbers for them."""
+
+    taps: int
+    factors: tuple[Factor, ...]
+
+
+LARGE = Kernel(LEAST_WEIGHTS, ())
+"""Whatever the widths are."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Term:
-    """`coefficient · Π factors`, added to a width feature."""
+    """`coefficient · Π factors`, added to a width feature where the kernel is large enough."""
 
     feature: str
     coefficient: int
     factors: tuple[Factor, ...]
+    kernel: Kernel = LARGE
 
 
-def block_terms(block: Block, image_size: tuple[int, int]) -> tuple[Term, ...]:
-    """All terms of a block's width features."""
+def block_terms(block: Block, image_size: tuple[int, int], precision: str = FLOAT32) -> tuple[Term, ...]:
+    """All terms of a block's width features, in files of one of `export.spec.PRECISIONS`."""
     terms = [term for op in block.ops for term in _priced(op, image_size)]
+    if precision == DYNAMIC:
+        terms += [term for op in block.ops for term in _rescaled(op, image_size)]
     inputs = {group for tensor in block.inputs for group in tensor.groups}
     outputs = set(block.output.groups)
     written = {group: None for op in block.ops for group in op.output.groups}
@@ -111,7 +128,8 @@ def width_features(
 
     totals: dict[str, Any] = dict.fromkeys(WIDTH_FEATURES, 0.0)
     for term in terms:
-        totals[term.feature] += term.coefficient * math.prod(map(count, term.factors))
+        large = is_large(term.kernel.taps * math.prod(map(count, term.kernel.factors)))
+        totals[term.feature] += term.coefficient * math.prod(map(count, term.factors)) * large
     return list(totals.values())
 
 
@@ -150,6 +168,11 @@ def round_up(count: Any, small: Any, large: Any) -> Any:
     return count + (jnp.where(exact <= small, small, jnp.ceil(exact / large) * large) - jax.lax.stop_gradient(count))
 
 
+def is_large(weights: Any) -> Any:
+    """Whether a kernel of so many weights has 8 bits; a sum of masks may fall a little short of what it counts."""
+    return weights > LEAST_WEIGHTS - 0.5
+
+
 def _channels(of: Tensor | Groups, tiling: str | None = None) -> Factor:
     groups = of.groups if isinstance(of, Tensor) else of
     return Factor(tuple((group, group.unit) for group in groups), tiling)
@@ -164,6 +187,16 @@ def _priced(op: Op, image_size: tuple[int, int]) -> Iterator[Term]:
         yield Term("activation", pixels(op.output, image_size), (_channels(op.output),))
     for tensor in (*op.values, op.output):
         yield Term("traffic", pixels(tensor, image_size), (_channels(tensor),))
+
+
+def _rescaled(op: Op, image_size: tuple[int, int]) -> Iterator[Term]:
+    """Of a full convolution: depthwise and transposed ones keep floats, see `export.hybrid`."""
+    if not isinstance(op, declared.Conv) or op.depthwise:
+        return
+    summed = () if op.fan_in is not None else (_channels(op.inputs[0]),)
+    kernel = Kernel(math.prod(op.kernel) * (op.fan_in or 1), (*summed, _channels(op.output)))
+    kind = "pointwise" if summed and kernel.taps == 1 else "conv"
+    yield Term("rescaled", pixels(op.output, image_size), (_channels(op.output, kind),), kernel)
 
 
 @functools.singledispatch

@@ -15,7 +15,7 @@ from rtseg_jax.latency.accuracy import conformal_spread
 from rtseg_jax.latency.arrays import Features, columns_of, network_features, predict
 from rtseg_jax.latency.block_model import STEPS, fit_blocks
 from rtseg_jax.latency.features import TILINGS, UNTILED, Tile
-from rtseg_jax.latency.predictor import LatencyModel, check_card, rough
+from rtseg_jax.latency.predictor import LatencyModel, check_card, precision_of, rough
 from rtseg_jax.latency.regression import left_out, network_terms, rough_rates
 from rtseg_jax.latency.subjects import Size
 
@@ -93,7 +93,8 @@ def fit(measured: Measured, card: Mapping[str, Any], seed: int = 0, steps: int =
             f"fitting needs {FOLDS} and 2: raise latency.num_blocks and latency.num_networks"
         )
     kinds = tuple(sorted({block.kind for block in measured.blocks}))
-    features = Features.of(measured.blocks, measured.block_sizes, kinds)
+    precision = precision_of(card)
+    features = Features.of(measured.blocks, measured.block_sizes, kinds, precision)
     block_ms, network_ms = np.asarray(measured.block_ms), np.asarray(measured.network_ms)
     tiles = find_tiles(features, block_ms)
     blocks = features.arrays(tiles)
@@ -101,7 +102,7 @@ def fit(measured: Measured, card: Mapping[str, Any], seed: int = 0, steps: int =
     subsets = [*(~unseen for _, unseen in splits), np.ones(len(block_ms), bool)]
     *split_models, model = fit_blocks(blocks, np.log(block_ms), subsets, seed=seed, steps=steps)
     networks = zip(measured.networks, measured.network_sizes, strict=True)
-    columns = columns_of(model, [network_features(*pair, kinds).arrays(tiles) for pair in networks])
+    columns = columns_of(model, [network_features(*pair, kinds, precision).arrays(tiles) for pair in networks])
     alone = left_out(columns, network_ms, network_terms)
     params = {
         **model,

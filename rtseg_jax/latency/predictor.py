@@ -34,8 +34,7 @@ from rtseg_jax.latency.features import CONTEXT_FEATURES, TILINGS, WIDTH_FEATURES
 
 ROUGH_FEATURES = WIDTH_FEATURES.index("weights") + 1  # widths by themselves cost nothing
 SLOPE_FLOOR = 0.2  # of `a`
-VERSION = 3
-NETWORK_TERMS = 4  # see `pricing.network_columns`
+VERSION = 4
 FILES = "files"
 """Field of a card: numbers of the files that were timed, one of `export.spec.PRECISIONS`."""
 
@@ -68,8 +67,8 @@ class LatencyModel:
 
     @property
     def precision(self) -> str:
-        """Numbers of the files that were timed; cards of before do not say, and are of float32."""
-        return self.card.get(FILES, FLOAT32)
+        """Numbers of the files that were timed, see `precision_of`."""
+        return precision_of(self.card)
 
     @property
     def unit(self) -> str:
@@ -104,10 +103,6 @@ class LatencyModel:
         try:
             value = json.loads(path.read_text())
             arrays = jax.tree.map(_array, value["arrays"], is_leaf=lambda x: not isinstance(x, dict))
-            if len(arrays["network"]) == NETWORK_TERMS - 1:  # of before borders had a price
-                arrays["network"] = jnp.pad(arrays["network"], (0, 1))
-            if len(arrays["tiles"]) == len(TILINGS) - 1:  # of before summed channels had tiles
-                arrays["tiles"] = jnp.pad(arrays["tiles"], ((0, 1), (0, 0)), constant_values=1)
             model = LatencyModel(arrays, tuple(value["kinds"]), value["card"], value["errors"])
             version = int(value["version"])
             same = (tuple(value["width_features"]), tuple(value["context_features"]))
@@ -116,9 +111,14 @@ class LatencyModel:
         except (json.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
             raise UserError(f"{path}: not a latency predictor ({error}); run measure_latency again") from error
         if version != VERSION or same != (WIDTH_FEATURES, CONTEXT_FEATURES):
-            raise UserError(f"{path}: written by another version; measure again, into another folder")
+            raise UserError(f"{path}: written by another version; measure again: what was timed in that folder is kept")
         check_card(model.card, str(path))
         return model
+
+
+def precision_of(card: Mapping[str, Any]) -> str:
+    """One of `export.spec.PRECISIONS`; cards that do not say are of float32."""
+    return str(card.get(FILES, FLOAT32))
 
 
 def check_card(card: Mapping[str, Any], where: str) -> None:

@@ -18,7 +18,17 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from rtseg_jax.architecture import MIXED, ArchSpec, Group, Network, declare_spec
-from rtseg_jax.latency.features import CONTEXT_FEATURES, TILINGS, WIDTH_FEATURES, Factor, Term, block_terms, round_up
+from rtseg_jax.latency.features import (
+    CONTEXT_FEATURES,
+    TILINGS,
+    WIDTH_FEATURES,
+    Factor,
+    Kernel,
+    Term,
+    block_terms,
+    is_large,
+    round_up,
+)
 from rtseg_jax.latency.predictor import Data, LatencyModel, Params, context_of, predict_blocks
 
 NetworkLatency = Callable[[Mapping[str, jax.Array], Mapping[str, jax.Array]], jax.Array]
@@ -36,6 +46,7 @@ class FeatureTable:
       tilings: which tiles each factor is rounded up to, as an index into `TILINGS`; one past the last for none.
       left, right: factors of each term; one past the last factor stands for the number 1.
       coefficients: of each term.
+      kernels: taps and two factors of the kernel that decides whether a term counts, a column for each term.
       slots: where each term is added, `block · features + feature`.
       blocks: how many there are.
     """
@@ -47,6 +58,7 @@ class FeatureTable:
     left: np.ndarray
     right: np.ndarray
     coefficients: np.ndarray
+    kernels: np.ndarray
     slots: np.ndarray
     blocks: int
 
@@ -55,8 +67,10 @@ class FeatureTable:
         exact = jnp.matmul(jnp.asarray(self.counts), kept, precision="highest")  # counts must survive accelerators
         small, large = jnp.concatenate([tiles, jnp.ones((1, 2))])[self.tilings].T
         tiled = jnp.where(self.tilings < len(TILINGS), round_up(exact, small, large), exact)
-        counts = jnp.concatenate([tiled, jnp.ones(1)])
-        terms = jnp.asarray(self.coefficients) * counts[self.left] * counts[self.right]
+        counts, plain = (jnp.concatenate([each, jnp.ones(1)]) for each in (tiled, exact))
+        taps, *summed = self.kernels
+        counted = is_large(taps * plain[summed[0]] * plain[summed[1]])
+        terms = jnp.asarray(self.coefficients) * counts[self.left] * counts[self.right] * counted
         sums = jax.ops.segment_sum(terms, self.slots, self.blocks * len(WIDTH_FEATURES))
         return sums.reshape(self.blocks, len(WIDTH_FEATURES))
 
@@ -66,7 +80,7 @@ def feature_table(terms_by_block: list[tuple[Term, ...]]) -> FeatureTable:
     terms = [(index, term) for index, block in enumerate(terms_by_block) for term in block]
     factors: dict[Factor, int] = {}
     for _, term in terms:
-        for factor in term.factors:
+        for factor in (*term.factors, *term.kernel.factors):
             factors.setdefault(factor, len(factors))
     groups: dict[Group, int] = {}
     for factor in factors:
@@ -76,8 +90,11 @@ def feature_table(terms_by_block: list[tuple[Term, ...]]) -> FeatureTable:
     for factor, row in factors.items():
         for group, number in factor.parts:
             counts[row, groups[group]] += number
-    padded = [[*(factors[factor] for factor in term.factors), len(factors)][:2] for _, term in terms]
-    left, right = np.asarray(padded).T
+
+    def pair(product: Term | Kernel) -> tuple[int, ...]:
+        return (*(factors[factor] for factor in product.factors), len(factors), len(factors))[:2]
+
+    left, right = np.asarray([pair(term) for _, term in terms]).T
     return FeatureTable(
         groups=tuple(group.name for group in groups),
         sizes=np.asarray([group.size for group in groups], np.float32),
@@ -86,6 +103,7 @@ def feature_table(terms_by_block: list[tuple[Term, ...]]) -> FeatureTable:
         left=left,
         right=right,
         coefficients=np.asarray([term.coefficient for _, term in terms], np.float32),
+        kernels=np.asarray([(term.kernel.taps, *pair(term.kernel)) for _, term in terms]).T,
         slots=np.asarray([i * len(WIDTH_FEATURES) + WIDTH_FEATURES.index(term.feature) for i, term in terms]),
         blocks=len(terms_by_block),
     )
@@ -105,7 +123,7 @@ def network_latency(network: Network, image_size: tuple[int, int], model: Latenc
       operators, as the supernet does. A path costs in proportion to its weight, skip costs nothing.
     """
     choices, blocks = zip(*network.walk(), strict=True)
-    table = feature_table([block_terms(block, image_size) for block in blocks])
+    table = feature_table([block_terms(block, image_size, model.precision) for block in blocks])
     context = np.asarray([context_of(block, image_size, model.kinds) for block in blocks], np.float32)
     supernet = {mixed.name: mixed.weights(MIXED) for mixed in network.mixed_blocks}
     # Row of each block's weight among [1, weights of the mixed blocks one after the other].
@@ -149,7 +167,7 @@ def latency_by_part(arch: ArchSpec, image_size: tuple[int, int], model: LatencyM
     add up to `arch_latency`.
     """
     blocks = declare_spec(arch).plain_blocks
-    table = feature_table([block_terms(block, image_size) for block in blocks])
+    table = feature_table([block_terms(block, image_size, model.precision) for block in blocks])
     context = jnp.asarray([context_of(block, image_size, model.kinds) for block in blocks], jnp.float32)
 
     def priced(sizes: jax.Array) -> tuple[jax.Array, list[Any]]:

@@ -18,7 +18,9 @@ from helpers import operator_cases
 from helpers.filling import block_variables
 
 from benchmarks.converters import compare
-from rtseg_jax.architecture import ArchSpec, Block, declare, declare_spec
+from rtseg_jax.architecture import ArchSpec, Block, Group, Tensor, declare, declare_spec
+from rtseg_jax.architecture.builder import Builder
+from rtseg_jax.architecture.extents import Strided
 from rtseg_jax.export import integer, operators, parity, tflite
 from rtseg_jax.export.flatbuffer import unpacked
 from rtseg_jax.export.heads import network_function
@@ -28,6 +30,7 @@ from rtseg_jax.latency.sampling import living
 from rtseg_jax.models.convolution import conv2d
 from rtseg_jax.models.network import BlockModule
 from rtseg_jax.zoo import BiSeNetV2, RTSeg
+from rtseg_jax.zoo.bisenetv2 import conv_block
 
 TINY = RTSeg(num_classes=3, width=0.25, segment_blocks=(1, 1, 1))
 PLAIN = BiSeNetV2(num_classes=3, width=0.25, segment_blocks=(1, 1, 1))
@@ -138,6 +141,7 @@ def check_numbers() -> dict:
         "borders": {name: border_types(model) for name, model in files.items()},
         "operators": {name: operators.inspect(model).operators for name, model in files.items()},
         "apart": steps_apart(files["int8"], around, noise),
+        "by_weights": {9 * i * o: dynamic_kernel(i, o) for i, o in ((7, 16), (6, 19))},
         "dynamic": {**dynamic_weights(block, size), **dynamic_weights(patched, size)},
         "attention": {q: output_types(model, ("BATCH_MATMUL", "SOFTMAX", "CONV_2D")) for q, model in attention.items()},
         "network_alike": of_sweeps == shipped,
@@ -158,6 +162,13 @@ def addend_range() -> list:
     tensors = {detail["index"]: detail["quantization"] for detail in interpreter.get_tensor_details()}
     scale, zero = min(tensors[number] for number in addition["inputs"])
     return [scale * (-128 - zero), scale * (127 - zero)]
+
+
+def dynamic_kernel(inputs: int, outputs: int) -> dict:
+    """Types of the weights of a convolution of 3×3 in a `dynamic` file."""
+    x = Tensor("x", (Group("inputs", inputs),), Strided(2))
+    block = conv_block(Builder("block", "conv", "segment", Group), x, Group("outputs", outputs), 1)
+    return weight_types(tflite.convert_block(block, (16, 32), quantize="dynamic"))
 
 
 def weight_types(model: bytes) -> dict:

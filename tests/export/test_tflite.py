@@ -9,6 +9,8 @@ import pytest
 from helpers import processes
 from helpers.operator_cases import CASES as CASES_OF_OPERATORS
 
+from rtseg_jax.export.spec import LEAST_WEIGHTS
+
 pytestmark = pytest.mark.xdist_group("converted")  # one worker makes what all of them look at
 
 KINDS = (
@@ -82,6 +84,12 @@ def test_blocks_of_sweeps_hold_the_numbers_that_they_are_asked_for(found: dict):
     }
     floats = {name: ["float32", "float32"] for name in ("none", "fp16", "dynamic")}
     assert numbers["borders"] == {**floats, "int8": ["int8", "int8"]}
+
+
+def test_small_kernels_keep_floats_in_dynamic_files(found: dict):
+    """Which is what predictors assume of `LEAST_WEIGHTS`."""
+    assert found["numbers"]["by_weights"] == {"1008": {"FLOAT32": 1}, "1026": {"INT8": 1}}
+    assert 1008 < LEAST_WEIGHTS <= 1026
 
 
 def test_weights_of_8_bits_where_they_are_fast(found: dict):

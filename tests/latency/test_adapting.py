@@ -37,7 +37,9 @@ def new_ms(blocks: Sequence[Block]) -> float:
 
 def old_ms(blocks: Sequence[Block]) -> np.ndarray:
     """The old device's prediction for each block, without what lies between blocks."""
-    return predict(base().arrays, Features.of(blocks, [SIZE] * len(blocks), base().kinds).arrays(base().tiles))
+    return predict(
+        base().arrays, Features.of(blocks, [SIZE] * len(blocks), base().kinds, base().precision).arrays(base().tiles)
+    )
 
 
 @functools.cache

@@ -32,8 +32,8 @@ def all_blocks() -> list[Block]:
     return list(dict.fromkeys(block for spec in NETWORKS for block in declare(spec).plain_blocks))
 
 
-def named(block: Block, **settings: object) -> dict[str, float]:
-    widths = width_features(block_terms(block, (32, 64)), **settings)  # type: ignore[arg-type]
+def named(block: Block, precision: str = "float32", **settings: object) -> dict[str, float]:
+    widths = width_features(block_terms(block, (32, 64), precision), **settings)  # type: ignore[arg-type]
     return dict(zip((*WIDTH_FEATURES, *CONTEXT_FEATURES), (*widths, *block_context(block, (32, 64))), strict=True))
 
 
@@ -89,6 +89,23 @@ def test_tiles_of_summed_channels_round_what_is_multiplied_up_alone():
     assert tiled == {**plain, "conv_macs": 8 * 16 * 9 * 16 * 10, "weights": 9 * 16 * 10}
 
 
+def test_outputs_of_large_kernels_are_rescaled_in_dynamic_files():
+    """From 1,024 weights on: 9·6·19 are, 9·6·18 are not; depthwise kernels never."""
+    inputs, outputs = Group("a", 6), Group("b", 19)
+    block = conv_block(builder("conv"), Tensor("image", (inputs,), Strided(2)), outputs, 2)  # to 8 × 16
+    plain, large = named(block), named(block, "dynamic")
+    assert large == {**plain, "rescaled": 8 * 16 * 19}
+    assert plain["rescaled"] == 0
+    fewer = {outputs: 18, inputs: 6}
+    assert named(block, "dynamic", kept=fewer.__getitem__)["rescaled"] == 0
+    tiles = {**UNTILED, "conv": (16, 32), "inputs": (8, 8)}  # which the number of weights does not depend on
+    assert named(block, "dynamic", tiles=tiles)["rescaled"] == 8 * 16 * 32
+    assert named(block, "dynamic", tiles=tiles, kept=fewer.__getitem__)["rescaled"] == 0
+    x = Tensor("x", (Group("stage", 16),), Strided(8))  # 4 × 8 pixels; kernels of 2,304, 1,024 and 1,024 weights
+    assert named(lir_block(builder("lir"), x, 4), "dynamic")["rescaled"] == 32 * (16 + 64 + 16)
+    assert named(lir_block(builder("lir"), x, 3), "dynamic")["rescaled"] == 32 * 16
+
+
 def test_tiles_by_hand():
     """A device that computes 16 channels at once where they are all, 32 otherwise."""
     for count, computed in {1: 16, 16: 16, 17: 32, 32: 32, 33: 64, 96: 96}.items():
@@ -137,8 +154,9 @@ def test_mac_features_add_up_to_the_counted_macs(block: Block):
     assert found == pytest.approx(counts.block_macs(block, SIZE) + pooled, rel=1e-6)
 
 
+@pytest.mark.parametrize("precision", ["float32", "dynamic"])
 @pytest.mark.parametrize("spec", NETWORKS, ids=lambda spec: getattr(spec, "block", spec.name))
-def test_table_equals_block_features_at_partial_widths(spec: NetworkSpec):
+def test_table_equals_block_features_at_partial_widths(spec: NetworkSpec, precision: str):
     blocks = declare(spec).plain_blocks
     generator = np.random.default_rng(0)
     kept = {
@@ -148,7 +166,7 @@ def test_table_equals_block_features_at_partial_widths(spec: NetworkSpec):
         for t in (*op.inputs, op.output)
         for g in t.groups
     }
-    table = feature_table([block_terms(block, SIZE) for block in blocks])
+    table = feature_table([block_terms(block, SIZE, precision) for block in blocks])
     order = {(group.name, group.size): number for group, number in kept.items()}
     vector = jnp.asarray(
         [order[name, size] for name, size in zip(table.groups, table.sizes.tolist(), strict=True)], jnp.float32
@@ -156,8 +174,9 @@ def test_table_equals_block_features_at_partial_widths(spec: NetworkSpec):
     tiles = {"conv": (8, 16), "pointwise": (4, 4), "depthwise": (16, 16), "inputs": (8, 8)}
     found = np.asarray(table(vector, jnp.asarray([tiles[tiling] for tiling in TILINGS], jnp.float32)))
     for row, block in zip(found, blocks, strict=True):
-        expected = width_features(block_terms(block, SIZE), kept.__getitem__, tiles)
+        expected = width_features(block_terms(block, SIZE, precision), kept.__getitem__, tiles)
         np.testing.assert_allclose(row, expected, rtol=1e-5, err_msg=block.name)
+    assert found[:, WIDTH_FEATURES.index("rescaled")].any() == (precision == "dynamic")
 
 
 @pytest.mark.parametrize("block", all_blocks(), ids=lambda block: f"{block.kind}-{block.name}")

@@ -41,7 +41,7 @@ def weights_of(path: tuple[float, float, float]) -> dict[str, jax.Array]:
 
 
 def arrays(model: LatencyModel, blocks: list[Block]) -> Arrays:
-    return Features.of(blocks, [SIZE] * len(blocks), model.kinds).arrays(model.tiles)
+    return Features.of(blocks, [SIZE] * len(blocks), model.kinds, model.precision).arrays(model.tiles)
 
 
 def test_blocks_of_a_known_device_are_recovered():
@@ -96,7 +96,7 @@ def test_networks_of_a_known_device_are_recovered():
 def test_tiles_of_a_device_are_found():
     measured = measure(noise=0.0)
     kinds = tuple(sorted({block.kind for block in measured.blocks}))
-    features = Features.of(measured.blocks, measured.block_sizes, kinds)
+    features = Features.of(measured.blocks, measured.block_sizes, kinds, "float32")
     device = {"conv": (8, 16), "pointwise": (4, 4), "depthwise": (16, 16), "inputs": (8, 8)}
     found = features.arrays(device)
     generator = np.random.default_rng(0)
@@ -228,12 +228,6 @@ def test_incomplete_cards_are_refused(tmp_path: Path, field: str):
 def test_the_folder_of_a_sweep_names_its_predictor_and_an_incomplete_card_in_it_is_refused(tmp_path: Path):
     fitted().save(tmp_path / "predictor.json")
     assert LatencyModel.load(tmp_path).card == fitted().card
-    fewer = {"network": fitted().arrays["network"][:3], "tiles": fitted().arrays["tiles"][:3]}
-    before = dataclasses.replace(fitted(), arrays={**fitted().arrays, **fewer})
-    before.save(tmp_path / "predictor.json")  # of a version without a price of borders and tiles of summed channels
-    loaded = LatencyModel.load(tmp_path).arrays
-    assert loaded["network"].tolist() == [*fewer["network"].tolist(), 0.0]
-    assert loaded["tiles"].tolist() == [*fewer["tiles"].tolist(), [1.0, 1.0]]
     dataclasses.replace(fitted(), card={**fitted().card, "date": None}).save(tmp_path / "predictor.json")
     with pytest.raises(UserError, match=r"predictor\.json: the card of the measurements has no date"):
         LatencyModel.load(tmp_path)

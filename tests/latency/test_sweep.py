@@ -136,7 +136,7 @@ def test_timing_of_wall_time_is_the_minimum_and_of_cpu_time_the_lower_quartile()
 
 def test_rounds_go_on_until_the_lowest_three_agree(formula: type[Formula], monkeypatch: pytest.MonkeyPatch):
     left = {
-        "steady": [5.0, 5.1, 5.05],
+        "steady": [5.0, 5.08, 5.05],
         "one low": [5.0, 5.01, 4.0, 4.04, 4.07],
         "late": [4.0, 3.0, 2.0, 2.02, 2.03],
         "never": [20.0 - number for number in range(12)],
