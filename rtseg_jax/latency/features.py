@@ -195,8 +195,14 @@ def _rescaled(op: Op, image_size: tuple[int, int]) -> Iterator[Term]:
         return
     summed = () if op.fan_in is not None else (_channels(op.inputs[0]),)
     kernel = Kernel(math.prod(op.kernel) * (op.fan_in or 1), (*summed, _channels(op.output)))
-    kind = "pointwise" if summed and kernel.taps == 1 else "conv"
-    yield Term("rescaled", pixels(op.output, image_size), (_channels(op.output, kind),), kernel)
+    yield Term("rescaled", pixels(op.output, image_size), (_channels(op.output, _kind(op)),), kernel)
+
+
+def _kind(op: declared.Conv) -> str:
+    """Which of `TILINGS` a convolution's output channels are computed in."""
+    if op.depthwise:
+        return "depthwise"
+    return "pointwise" if op.fan_in is None and math.prod(op.kernel) == 1 else "conv"
 
 
 @functools.singledispatch
@@ -213,13 +219,12 @@ def _work(op: Op, image_size: tuple[int, int]) -> Iterator[Term]:
 @_work.register
 def _(op: declared.Conv, image_size: tuple[int, int]) -> Iterator[Term]:
     (product,) = op.products(image_size)
-    taps, area = math.prod(op.kernel), pixels(op.output, image_size)
+    kind, taps, area = _kind(op), math.prod(op.kernel), pixels(op.output, image_size)
     if op.fan_in is not None:
-        made = _channels(op.output, "depthwise" if op.depthwise else "conv")
-        yield Term("depthwise_macs" if op.depthwise else "conv_macs", product.coefficient, (made,))
+        made = _channels(op.output, kind)
+        yield Term(f"{kind}_macs", product.coefficient, (made,))
         yield Term("weights", taps * op.fan_in, (made,))
         return
-    kind = "pointwise" if taps == 1 else "conv"
     factors = (_channels(op.inputs[0], "inputs"), _channels(op.output, kind))
     yield Term(f"{kind}_macs", product.coefficient, factors)
     yield Term(f"{kind}_outputs", area, factors[1:])
