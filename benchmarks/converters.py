@@ -150,12 +150,12 @@ def rows_of(number: int) -> list[Row]:
     """A network of the delegate gate, and one of its blocks: the next one, with the next network."""
     case = sample_case(number)
     network, spec, generator = declare_spec(case.arch), case.spec, np.random.default_rng(number)
-    variables = tflite.random_variables(network, spec.size)
+    variables = tflite.random_variables(network)
     picture = generator.integers(0, 256, (spec.batch, *spec.size, 3)).astype(
         "uint8" if spec.input == "uint8" else "float32"
     )
     block = next_block(network.plain_blocks, number)
-    weights = tflite.random_variables(block, spec.size)
+    weights = tflite.random_variables(block)
     features = [generator.standard_normal(shape, np.float32) for shape in tflite.block_input_shapes(block, spec.size)]
 
     def whole(converter: str) -> bytes:

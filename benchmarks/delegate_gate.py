@@ -91,7 +91,7 @@ def check(cases: Sequence[Case]) -> list[Outcome]:
 def _prepare(case: Case) -> tuple[gpu.Job, np.ndarray]:
     """The file with its input, and the logits of JAX at the size of its output."""
     network = declare_spec(case.arch)
-    variables = tflite.random_variables(network, case.spec.size)
+    variables = tflite.random_variables(network)
     model = tflite.convert_network(network, variables, case.spec, NORMALIZATION)
     pictures = np.random.default_rng(0).integers(0, 256, (1, *case.spec.size, 3))
     head = "lowres_logits" if case.spec.head == "lowres_logits" else "logits"

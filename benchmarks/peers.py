@@ -115,7 +115,7 @@ def subject_of(workdir: str, size: Size) -> Subject:
         network, variables = trained.network, jax.tree.map(np.asarray, trained.variables)
     else:
         network = declare(BISENETV2)
-        variables = tflite.random_variables(network, size)
+        variables = tflite.random_variables(network)
     warnings.filterwarnings("ignore", "Statistics for quantized inputs were expected")  # they are calibrated
     pictures = street_pictures(size, CALIBRATION_PICTURES)
     files = {

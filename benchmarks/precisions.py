@@ -13,7 +13,7 @@ from rtseg_jax.export.spec import PRECISIONS
 from rtseg_jax.latency.backend import Timing
 from rtseg_jax.latency.devices import make_backend
 from rtseg_jax.latency.subjects import block_subject
-from rtseg_jax.latency.sweep import in_turns
+from rtseg_jax.latency.turns import in_turns
 from rtseg_jax.search.decide import full_widths
 from rtseg_jax.zoo import RTSeg
 from rtseg_jax.zoo.rtseg import MLP_ACTIVATIONS

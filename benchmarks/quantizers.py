@@ -36,7 +36,7 @@ from rtseg_jax.export.litert import INPUTS
 from rtseg_jax.export.parity import TFLiteFunction
 from rtseg_jax.export.spec import CONVERTERS, INTEGERS, ExportSpec
 from rtseg_jax.latency.devices.host_cpu import HostCpu
-from rtseg_jax.latency.sweep import in_turns
+from rtseg_jax.latency.turns import in_turns
 from rtseg_jax.training.workdir import Workdir
 
 TENSORFLOW, AI_EDGE = "TensorFlow", "ai-edge-quantizer"

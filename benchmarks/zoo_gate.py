@@ -100,7 +100,7 @@ def compare(
     from rtseg_jax.export.heads import network_function
     from rtseg_jax.export.spec import ExportSpec
 
-    variables = with_gain(tflite.random_variables(network, SIZE), gain)
+    variables = with_gain(tflite.random_variables(network), gain)
     expected = np.asarray(jax.jit(network_function(network, variables, lowering="native"))(pictures))
     if not np.isfinite(expected).all():
         return b"", expected, {}

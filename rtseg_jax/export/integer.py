@@ -50,7 +50,7 @@ def convert_random_block(block: Block, image_size: tuple[int, int], quantize: st
     generator = np.random.default_rng(0)
     inputs = [generator.standard_normal(shape, np.float32) for shape in shapes]
     try:
-        function = block_function(block, image_size)
+        function = block_function(block)
         head = "logits" if interpolates_logits(block) else None
         return convert_integers(function, shapes, [inputs], quantize=quantize, integer_borders=True, head=head)
     except UserError as error:

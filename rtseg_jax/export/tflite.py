@@ -14,13 +14,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from rtseg_jax.architecture import Block, Network
+from rtseg_jax.architecture.graph import Weight
 from rtseg_jax.errors import UserError
 from rtseg_jax.export import litert
 from rtseg_jax.export.heads import Variables, network_function
 from rtseg_jax.export.hybrid import with_fast_operators
 from rtseg_jax.export.pictures import Normalization
 from rtseg_jax.export.spec import DYNAMIC, INTEGERS, JAX2TF, LITERT, ExportSpec
-from rtseg_jax.models.network import BlockModule, SegmentationNetwork
+from rtseg_jax.models.network import BlockModule
+from rtseg_jax.models.variables import Path, blocks_tree
 from rtseg_jax.quiet import import_tensorflow, start_up_lines_left_out
 
 Shape = tuple[int, ...]
@@ -73,19 +75,17 @@ def convert_block(
     quantize: str = "none",
 ) -> bytes:
     """One block on its own, batch 1, an input for every tensor that it reads; random weights where None."""
-    function, shapes = block_function(block, image_size, variables), block_input_shapes(block, image_size)
+    function, shapes = block_function(block, variables), block_input_shapes(block, image_size)
     try:
         return convert(function, shapes, converter=converter, quantize=quantize)
     except UserError as error:
         raise UserError(f"block {block.name}: {error}") from error
 
 
-def block_function(
-    block: Block, image_size: tuple[int, int], variables: Variables | None = None
-) -> Callable[..., jax.Array]:
+def block_function(block: Block, variables: Variables | None = None) -> Callable[..., jax.Array]:
     """What the file of a block computes, of its inputs one after the other; random weights where None."""
     module = block_module(block)
-    variables = random_variables(block, image_size) if variables is None else variables
+    variables = random_variables(block) if variables is None else variables
     return lambda *inputs: module.apply(variables, list(inputs), None, train=False)  # type: ignore[return-value]
 
 
@@ -133,18 +133,15 @@ def converter_of(function: Callable[..., Any], input_shapes: Sequence[Shape], dt
     return converter
 
 
-def random_variables(declared: Block | Network, image_size: tuple[int, int], seed: int = 0) -> dict[str, Any]:
-    """Random weights of the right shapes, without running an initializer; variances are positive."""
+def random_variables(declared: Block | Network, seed: int = 0) -> dict[str, Any]:
+    """Random weights as its module takes them, in inference; variances are positive."""
+    blocks: list[tuple[Path, Block]]
     if isinstance(declared, Block):
-        module: Any = block_module(declared)
-        inputs = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in block_input_shapes(declared, image_size)]
-        shapes = jax.eval_shape(lambda *x: module.init(jax.random.key(0), list(x), None, train=False), *inputs)
+        blocks = [((), declared)]
     else:
-        module = SegmentationNetwork(declared, lowering="export")
-        image = jax.ShapeDtypeStruct((1, *image_size, 3), jnp.float32)
-        shapes = jax.eval_shape(lambda x: module.init(jax.random.key(0), x), image)
+        blocks = [((block.name,), block) for block in declared.plain_blocks]
     generator = np.random.default_rng(seed)
-    return jax.tree_util.tree_map_with_path(lambda path, leaf: _random(generator, path[-1].key, leaf.shape), shapes)
+    return jax.tree.map(lambda weight: _random(generator, weight), blocks_tree(blocks, lambda _, weight: weight))
 
 
 def block_module(block: Block) -> BlockModule:
@@ -157,10 +154,10 @@ def block_input_shapes(block: Block, image_size: tuple[int, int]) -> list[Shape]
     return [(1, *tensor.size(image_size), tensor.channels) for tensor in block.inputs]
 
 
-def _random(generator: np.random.Generator, name: str, shape: Shape) -> np.ndarray:
+def _random(generator: np.random.Generator, weight: Weight) -> np.ndarray:
     """Values of ordinary magnitude: He for kernels, scales and variances near 1, small shifts."""
-    if name == "kernel":
-        return generator.standard_normal(shape, np.float32) * np.float32((2 / np.prod(shape[:-1])) ** 0.5)
-    if name in ("scale", "var"):
-        return generator.uniform(0.5, 1.5, shape).astype(np.float32)
-    return generator.standard_normal(shape, np.float32) * np.float32(0.1)
+    if weight.role == "kernel":
+        return generator.standard_normal(weight.shape, np.float32) * np.float32((2 / np.prod(weight.shape[:-1])) ** 0.5)
+    if weight.role in ("scale", "variance"):
+        return generator.uniform(0.5, 1.5, weight.shape).astype(np.float32)
+    return generator.standard_normal(weight.shape, np.float32) * np.float32(0.1)

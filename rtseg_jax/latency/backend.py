@@ -70,6 +70,17 @@ class BatchBackend(Backend, Protocol):
 
 
 @runtime_checkable
+class WaitingBackend(Backend, Protocol):
+    """A backend that waits for quiet moments, and has other work done until they come.
+
+    Attributes:
+      meanwhile: does some of it, and says whether there was any; whoever measures may set it.
+    """
+
+    meanwhile: Callable[[], bool]
+
+
+@runtime_checkable
 class FollowedBackend(Backend, Protocol):
     """A backend that tells others how far a sweep is, and holds something until it is closed."""
 
@@ -105,7 +116,7 @@ class FileBackend:
             if spec.integers:
                 return integer.convert_random_block(declared, image_size, spec.quantize)
             return tflite.convert_block(declared, image_size, converter=spec.converter, quantize=spec.quantize)
-        variables = tflite.random_variables(declared, image_size)
+        variables = tflite.random_variables(declared)
         normalization = None if self.precision == FLOAT32 else (IMAGE_MEAN, IMAGE_STD)
         write = integer.convert_random_network if spec.integers else tflite.convert_network
         return write(declared, variables, spec, normalization)

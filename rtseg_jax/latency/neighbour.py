@@ -53,7 +53,18 @@ def _low(seconds: list[float]) -> float:
     return sorted(seconds)[int(SOME * len(seconds))]
 
 
-def undisturbed(run: Callable[[], object], runs: int, neighbour: Neighbour, cpu_time: bool) -> Timing:
+def nothing_to_do() -> bool:
+    """There is no other work."""
+    return False
+
+
+def undisturbed(
+    run: Callable[[], object],
+    runs: int,
+    neighbour: Neighbour,
+    cpu_time: bool,
+    meanwhile: Callable[[], bool] = nothing_to_do,
+) -> Timing:
     """Timing of a model by its runs in quiet moments.
 
     Where there are too few for too long those count, or all if there are none, and the timing is as noisy as the
@@ -64,6 +75,7 @@ def undisturbed(run: Callable[[], object], runs: int, neighbour: Neighbour, cpu_
       runs: how many are to count, at least.
       neighbour: looks between the runs, and whose clock it is.
       cpu_time: whether that is one of CPU time; see `timing_of`.
+      meanwhile: does some other work and says whether there was any; called where the processor is slow.
     """
     counted: list[float] = []
     every: list[float] = []
@@ -71,12 +83,16 @@ def undisturbed(run: Callable[[], object], runs: int, neighbour: Neighbour, cpu_
     for seconds in _bursts(run, neighbour.clock):
         looks.append(neighbour.slows())
         every += seconds
-        if max(looks[-2:]) <= QUIET:
+        quiet = max(looks[-2:]) <= QUIET
+        if quiet:
             counted += seconds
         if _enough(counted, runs, COUNTED_S):
             return timing_of(counted, cpu_time)
         if _enough(every, runs, PATIENCE_S * runs):
             break
+        if not quiet and meanwhile():
+            run()  # its memory may have left the caches
+            looks.append(neighbour.slows())
     found = timing_of(counted or every, cpu_time)
     return dataclasses.replace(found, noise=max(found.noise, statistics.median(looks)))
 

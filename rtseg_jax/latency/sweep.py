@@ -2,32 +2,29 @@
 
 import contextlib
 import dataclasses
-import datetime
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rtseg_jax.architecture import ArchSpec, NetworkSpec, declare_spec
+from rtseg_jax.architecture import ArchSpec, NetworkSpec
 from rtseg_jax.errors import UserError
 from rtseg_jax.files import Place, on_disk
+from rtseg_jax.latency import turns
 from rtseg_jax.latency.accuracy import Point, error_figures
 from rtseg_jax.latency.adapting import adapt
-from rtseg_jax.latency.backend import Backend, BatchBackend, FollowedBackend, Report, Timing, merged, noise_warning
+from rtseg_jax.latency.backend import Backend, FollowedBackend, Report, Timing, noise_warning
 from rtseg_jax.latency.devices import make_backend
 from rtseg_jax.latency.fitting import Fit, Measured, fit
-from rtseg_jax.latency.measurements import Measurements, Origin
+from rtseg_jax.latency.measurements import Measurements
 from rtseg_jax.latency.predictor import FILES, LatencyModel
 from rtseg_jax.latency.pricing import predict_arch
 from rtseg_jax.latency.sampling import sample_blocks, sample_networks, sample_unseen_networks
 from rtseg_jax.latency.spec import LatencySpec
 from rtseg_jax.latency.subjects import Size, Subject
+from rtseg_jax.latency.turns import blocks_in, in_turns, measure
 
-ROUNDS = 3  # models take turns, so that a slow minute of the machine hits all of them alike
-MOST_ROUNDS = 12  # of a model whose rounds do not agree
-AGREED = 0.02  # relative difference up to which they do; on an idle Intel Xeon it is 0.004
-BATCH = 8  # models that take turns
 UNSEEN = "unseen networks"
 LEFT_OUT = "networks left out one at a time"
 
@@ -96,16 +93,12 @@ def measure_missing(backend: Backend, measurements: Measurements, subjects: list
     """Measures those of the subjects that are not among the measurements."""
     missing = [subject for subject in subjects if subject not in measurements]
     # A network counts as many blocks, so that what is left tells how long it takes.
-    ahead = [0, *itertools.accumulate(map(_blocks, missing))]
-    total = sum(map(_blocks, subjects))
+    ahead = [0, *itertools.accumulate(map(blocks_in, missing))]
+    total = sum(map(blocks_in, subjects))
     start = total - ahead[-1]
     for subject, timing, origin in measure(backend, missing, lambda n, text: report(start + ahead[n], total, text)):
         measurements.append(subject, timing, origin)
     report(total, total, "fitting")
-
-
-def _blocks(subject: Subject) -> int:
-    return 1 if subject.block else len(declare_spec(subject.arch).plain_blocks)
 
 
 def judged(fitted: Fit, seen: Measured, unseen: Sequence[Subject], measurements: Measurements) -> Sweep:
@@ -145,43 +138,6 @@ def measure_networks(networks: Sequence[ArchSpec | bytes], spec: LatencySpec, re
         return in_turns(backend, models)
 
 
-def measure(
-    backend: Backend, subjects: list[Subject], report: Callable[[int, str], None]
-) -> Iterator[tuple[Subject, Timing, Origin]]:
-    """Builds and measures, a batch at a time."""
-    for start in range(0, len(subjects), BATCH):
-        batch = subjects[start : start + BATCH]
-        models: list[Any] = []
-        for subject in batch:
-            report(start + len(models), subject.block or "whole network")
-            models.append(backend.build(subject))
-        date = datetime.datetime.now(datetime.UTC).date().isoformat()
-        origins = [Origin(backend.digest(model), date) for model in models]
-        yield from zip(batch, in_turns(backend, models), origins, strict=True)
-
-
-def in_turns(backend: Backend, models: list[Any]) -> list[Timing]:
-    """Timings of models that were measured one after the other, several times over.
-
-    Where a model's rounds do not agree it is measured again, unless the backend has to be told beforehand.
-    """
-    most = MOST_ROUNDS
-    if isinstance(backend, BatchBackend):
-        backend.prepare(models, most := ROUNDS)
-    rounds: list[list[Timing]] = [[] for _ in models]
-    for number in range(most):
-        for model, seen in zip(models, rounds, strict=True):
-            if number < ROUNDS or not agree(seen):
-                seen.append(backend.measure(model))
-    return [merged(seen) for seen in rounds]
-
-
-def agree(rounds: Sequence[Timing]) -> bool:
-    """Whether the lowest is no accident: each round loads the model anew, into memory that may be faster or slower."""
-    lowest, _, third, *_ = sorted(rounds, key=lambda timing: timing.ms)
-    return max(lowest.noise, third.ms / lowest.ms - 1.0) <= AGREED
-
-
 @contextlib.contextmanager
 def opened(spec: LatencySpec, report: Report) -> Iterator[tuple[Backend, Report]]:
     """The backend of a sweep and the report to call; what the backend holds is let go at the end."""
@@ -199,13 +155,13 @@ def opened(spec: LatencySpec, report: Report) -> Iterator[tuple[Backend, Report]
 
 def backend_of(spec: LatencySpec) -> Backend:
     """The backend of a sweep; its runs are spread over the rounds."""
-    return make_backend(spec.device, spec.threads, -(-spec.runs // ROUNDS), spec.converter, spec.precision)
+    return make_backend(spec.device, spec.threads, -(-spec.runs // turns.ROUNDS), spec.converter, spec.precision)
 
 
 def card_of(backend: Backend, spec: LatencySpec) -> dict[str, Any]:
     """The backend's card, with what the sweep adds; `Measurements.full_card` adds the rest."""
     added = {
-        "rounds": f"{ROUNDS} or more, the lowest counts",
+        "rounds": f"{turns.ROUNDS} or more, the lowest counts",
         "image_size": list(spec.image_size),
         FILES: spec.precision,
     }

@@ -93,18 +93,26 @@ class BlockModule(nn.Module):
         """Every array of the block by name; what belongs to an operator is one tree of Flax."""
         arrays: dict[Path, jax.Array] = {}
         for (kind, top), weights in self._by_operator().items():
-
-            def fresh(weights: list[Weight] = weights) -> Any:
-                # Shapes alone count here: `initialization.initial_variables` draws the weights.
-                fills = ((w.name[1:], jnp.full(w.shape, float(w.role in ("scale", "variance")))) for w in weights)
-                return nested(fills)
-
-            if kind == "params":
-                tree = self.param(top, lambda _, fresh=fresh: fresh())
-            else:
-                tree = self.variable(kind, top, fresh).value
-            arrays |= {weight.name: lookup(tree, weight.name[1:]) for weight in weights}
+            if self.is_initializing():
+                self._create(kind, top, weights)
+            tree = self.get_variable(kind, top)  # Flax's `param` would trace the initializer again to know its shape
+            found = {weight.name: lookup(tree, weight.name[1:]) for weight in weights}
+            if wrong := [w for w in weights if found[w.name].shape != w.shape]:
+                name, shape = "/".join((self.block.name, *wrong[0].name)), found[wrong[0].name].shape
+                raise ValueError(f"{name} is of shape {shape}; {wrong[0].shape} is declared")
+            arrays |= found
         return arrays
+
+    def _create(self, kind: str, top: str, weights: list[Weight]) -> None:
+        def fresh() -> Any:
+            # Shapes alone count here: `initialization.initial_variables` draws the weights.
+            fills = ((w.name[1:], jnp.full(w.shape, float(w.role in ("scale", "variance")))) for w in weights)
+            return nested(fills)
+
+        if kind == "params":
+            self.param(top, lambda _: fresh())
+        else:
+            self.variable(kind, top, fresh)
 
     def _by_operator(self) -> dict[tuple[str, str], list[Weight]]:
         result: dict[tuple[str, str], list[Weight]] = {}

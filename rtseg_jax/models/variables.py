@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from rtseg_jax.architecture import Network
+from rtseg_jax.architecture import Block, Network
 from rtseg_jax.architecture.graph import Weight
 
 Tree = Any
@@ -22,10 +22,15 @@ def collection(weight: Weight) -> str:
 
 def network_tree(network: Network, make: Callable[[Path, Weight], Any]) -> dict[str, Tree]:
     """Variables of a network, heads of training included: `make` gets the path of each, the block's name first."""
+    return blocks_tree((((block.name,), block) for block in network.every_block), make)
+
+
+def blocks_tree(blocks: Iterable[tuple[Path, Block]], make: Callable[[Path, Weight], Any]) -> dict[str, Tree]:
+    """Variables of blocks, each of them below a path: below none it is that of a block alone."""
     result: dict[str, Tree] = {name: {} for name in COLLECTIONS}
-    for block in network.every_block:
+    for above, block in blocks:
         for name, weight in block.weights.items():
-            path = (block.name, *name)
+            path = (*above, *name)
             insert(result[collection(weight)], path, make(path, weight))
     return result
 

@@ -56,7 +56,7 @@ def by_both(model: bytes, other: bytes, inputs) -> dict:
 
 def check_block(block, size: tuple[int, int]) -> dict:
     """Difference of an exported block from the native lowering, over the largest output, and what is in the file."""
-    variables = tflite.random_variables(block, size)
+    variables = tflite.random_variables(block)
     generator = np.random.default_rng(0)
     inputs = [generator.standard_normal(s, np.float32) for s in tflite.block_input_shapes(block, size)]
     model = tflite.convert_block(block, size, variables)
@@ -71,7 +71,7 @@ def check_block(block, size: tuple[int, int]) -> dict:
 
 def check_network(network, size: tuple[int, int], normalization=None) -> dict:
     """Parity of an exported network with the native lowering."""
-    variables = tflite.random_variables(network, size)
+    variables = tflite.random_variables(network)
     model = tflite.convert_network(network, variables, ExportSpec(size), normalization)
     scale, shift = (1, 0) if normalization is None else (60, 120)
     pictures = np.random.default_rng(0).standard_normal((2, *size, 3), np.float32) * scale + shift
@@ -127,10 +127,10 @@ def check_numbers() -> dict:
     # Calibrated on the same input, once with integers at its borders and once with numbers that it converts itself.
     (shape,) = tflite.block_input_shapes(block, size)
     noise = np.random.default_rng(0).standard_normal(shape, np.float32)
-    around = integer.convert_integers(tflite.block_function(block, size), [shape], [[noise]])
+    around = integer.convert_integers(tflite.block_function(block), [shape], [[noise]])
     attention = {q: integer.convert_random_block(blocks()["mhsa"], size, q) for q in INTEGERS}
     spec = ExportSpec(size, quantize=FLOAT_ATTENTION)
-    variables = tflite.random_variables(network, size)
+    variables = tflite.random_variables(network)
     of_sweeps = integer.convert_random_network(network, variables, spec, (MEAN, STD))
     picture = np.random.default_rng(0).integers(0, 256, (1, *size, 3)).astype(np.uint8)
     pictures = np.repeat(picture, integer.FEWEST_PICTURES, 0)

@@ -47,7 +47,7 @@ def write(folder: Path) -> None:
     from rtseg_jax.export.tflite import random_variables
 
     network = declare_spec(searched())
-    variables = random_variables(network, SIZE)
+    variables = random_variables(network)
     for head, spec in SPECS.items():
         native = network_function(network, variables, (MEAN, STD), head, lowering="native")
         np.save(folder / f"{head}.npy", jax.jit(native)(pictures(spec)))

@@ -12,7 +12,7 @@ from synthetic import SPEC, block_ms, network_ms
 from rtseg_jax.architecture import Block
 from rtseg_jax.errors import UserError
 from rtseg_jax.files import read_rows
-from rtseg_jax.latency import LatencyModel, LatencySpec, sweep
+from rtseg_jax.latency import LatencyModel, LatencySpec, sweep, turns
 from rtseg_jax.latency.backend import BatchBackend, Timing
 from rtseg_jax.latency.devices import make_backend
 from rtseg_jax.latency.devices.android import (
@@ -26,7 +26,7 @@ from rtseg_jax.latency.devices.android import (
 from rtseg_jax.latency.devices.host_cpu import HostCpu
 from rtseg_jax.latency.fitting import Fit
 from rtseg_jax.latency.subjects import Subject
-from rtseg_jax.latency.sweep import in_turns
+from rtseg_jax.latency.turns import in_turns
 
 RUN = f"{FOLDER}/benchmark_model"
 RUNS = ["--warmup_runs=3", "--warmup_min_secs=0.5", "--num_runs=15", "--min_secs=0.5"]
@@ -102,7 +102,7 @@ def test_a_batch_is_sent_in_one_go_and_measured_in_turns(fake: FakePhone):
     assert [timing.ms for timing in in_turns(backend, MODELS)] == [1.5, 2.5, 4.0]
     assert len(fake.calls("push")) == 2  # the program, the models
     graphs = [row[4].removeprefix(f"--graph={FOLDER}/models/") for row in fake.calls("2>&1")]
-    assert graphs == [f"{digest(model)}.tflite" for model in MODELS] * sweep.ROUNDS
+    assert graphs == [f"{digest(model)}.tflite" for model in MODELS] * turns.ROUNDS
     in_turns(backend, [b"8"])
     assert len(fake.calls("push")) == 3
     assert [path.name for path in (fake.folder / "phone" / "models").iterdir()] == [f"{digest(b'8')}.tflite"]
@@ -224,8 +224,8 @@ def test_a_sweep_goes_on_after_its_phone_went_away(fake: FakePhone, tmp_path: Pa
     monkeypatch.setattr(
         sweep, "fit", lambda measured, card, seed: Fit(LatencyModel({"spread": 0.0}, (), card, {}), {}, np.ones(1))
     )
-    monkeypatch.setattr(sweep, "ROUNDS", 2)
-    monkeypatch.setattr(sweep, "BATCH", 4)
+    monkeypatch.setattr(turns, "ROUNDS", 2)
+    monkeypatch.setattr(turns, "BATCH", 4)
     fake.print(ECHO)
     spec = LatencySpec(device="android", num_blocks=8, num_networks=1, num_unseen=0, image_size=(64, 128))
     setup = 1 + 3  # devices; model, system and chip for the card

@@ -26,12 +26,12 @@ from rtseg_jax.demo.litert_js import FOLDER, present
 from rtseg_jax.demo.opening import Opening
 from rtseg_jax.errors import UserError
 from rtseg_jax.files import read_rows
-from rtseg_jax.latency import LatencySpec, devices, sweep
+from rtseg_jax.latency import LatencySpec, devices, sweep, turns
 from rtseg_jax.latency.backend import BatchBackend, FollowedBackend, Refused, Timing
 from rtseg_jax.latency.devices import browser
 from rtseg_jax.latency.devices.browser import BROWSER_DEVICES, CUT_OFF, FINISHED, Browser
 from rtseg_jax.latency.fitting import fit
-from rtseg_jax.latency.sweep import in_turns
+from rtseg_jax.latency.turns import in_turns
 from rtseg_jax.zoo import RTSeg
 
 WEBGPU_IN_SOFTWARE = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan")
@@ -67,7 +67,7 @@ def test_a_batch_is_measured_in_turns(connect):
     assert isinstance(backend, FollowedBackend)
     timings = in_turns(backend, MODELS)
     assert timings == [Timing(float(model), 9, 0.0) for model in MODELS]  # of 3 samples one was disturbed, each time
-    assert [task["model"] for _, task in page.seen] == [backend.digest(model) for model in MODELS] * sweep.ROUNDS
+    assert [task["model"] for _, task in page.seen] == [backend.digest(model) for model in MODELS] * turns.ROUNDS
     assert {(task["runs"], task["copies"], task["warmup"]) for _, task in page.seen} == {(3, False, 3)}
     # The next batch begins with the slowest model of the first one.
     assert in_turns(backend, [b"0.25"]) == [Timing(0.25, 9, 0.0)]
@@ -83,7 +83,7 @@ def test_a_device_that_slows_down_is_noticed(connect, caplog, late, slowest, loo
     page = FakePage(backend.link, lambda content, number: 2.5 * next(again) if seen_before(page, reference) else 2.5)
     in_turns(backend, [b"2.5"])
     backend.prepare([b"0.5"], 1)
-    assert [task["model"] for _, task in page.seen].count(reference) == sweep.ROUNDS + looks
+    assert [task["model"] for _, task in page.seen].count(reference) == turns.ROUNDS + looks
     assert backend.slowest == pytest.approx(slowest)
     warnings = job(backend.link)["warnings"]
     if slowest > browser.THROTTLED:
@@ -96,7 +96,7 @@ def test_a_device_that_slows_down_is_noticed(connect, caplog, late, slowest, loo
 
 def seen_before(page, reference):
     """Whether the task of now is of a later batch, and of the reference."""
-    return len(page.seen) > sweep.ROUNDS and page.seen[-1][1]["model"] == reference
+    return len(page.seen) > turns.ROUNDS and page.seen[-1][1]["model"] == reference
 
 
 def test_a_file_that_the_browser_cannot_run(connect):
@@ -222,7 +222,7 @@ def test_a_sweep_is_cut_off_and_goes_on(connect, monkeypatch, tmp_path):
     pages[0].join()
     assert pages[0].ended == CUT_OFF
     before = read_rows(tmp_path / "measurements.jsonl")
-    assert len(before) == sweep.BATCH
+    assert len(before) == turns.BATCH
     result = sweep.sweep(SPEC, spec, tmp_path, report)
     pages[1].join()
     assert pages[1].ended == FINISHED
@@ -349,13 +349,13 @@ def test_a_sweep_in_chromium(page, links, monkeypatch, tmp_path):
     user.join()
     assert found.get() is None
     before = read_rows(rows)
-    assert len(before) == sweep.BATCH
+    assert len(before) == turns.BATCH
     user, found = in_thread(open_again)
     result = sweep.sweep(network, spec, tmp_path, lambda done, total, text: None)
     user.join()
     assert found.get() is None
     after = read_rows(rows)
-    assert after[: sweep.BATCH] == before
+    assert after[: turns.BATCH] == before
     assert len(after) == len({row["key"] for row in after}) == 13
     assert [row["block"] is None for row in after] == [False] * 10 + [True] * 3
     assert all(row["timing"]["ms"] > 0 and row["timing"]["runs"] >= 3 for row in after)

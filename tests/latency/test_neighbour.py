@@ -1,13 +1,13 @@
 """Timing beside a neighbour: a processor whose speed follows a plan, and a clock that only it moves."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from rtseg_jax.latency import neighbour
 from rtseg_jax.latency.backend import Timing
-from rtseg_jax.latency.neighbour import Neighbour, undisturbed
+from rtseg_jax.latency.neighbour import Neighbour, nothing_to_do, undisturbed
 
 
 class Processor:
@@ -30,8 +30,8 @@ class Processor:
         seen, self._next = self._next, next(self._slow)
         return seen
 
-    def timing(self, runs: int) -> Timing:
-        found = undisturbed(self.run, runs, self, cpu_time=False)
+    def timing(self, runs: int, meanwhile: Callable[[], bool] = nothing_to_do) -> Timing:
+        found = undisturbed(self.run, runs, self, cpu_time=False, meanwhile=meanwhile)
         return Timing(round(found.ms, 9), found.runs, round(found.noise, 9))
 
 
@@ -61,6 +61,30 @@ def test_patience_has_an_end(slow: list[float], expected: Timing):
 
 def test_long_models_run_as_often_as_asked():
     assert Processor(200.0, [1.0]).timing(5) == Timing(400.0, 5, 1.0)
+
+
+def test_other_work_is_done_while_the_processor_is_slow():
+    work = []
+    waits = Processor(4.0, [0.0, 1.0, 1.0, 1.0, 1.0, 0.0])
+
+    def meanwhile() -> bool:
+        if len(work) == 2:
+            return False
+        waits.now += 9.0  # far longer than its patience
+        work.append(waits.runs)
+        return True
+
+    assert waits.timing(3, meanwhile) == Timing(4.0, 4, 0.0)
+    # Each run in a slow moment is followed by work while there is some, and that by one that counts for nothing.
+    assert work == [1, 3]
+    assert waits.runs == 2 * 2 + 1 + 4
+
+
+def test_other_work_has_to_wait_for_a_quiet_processor():
+    def meanwhile() -> bool:
+        raise AssertionError("was done between two runs that count")
+
+    assert Processor(4.0, [0.2, 0.0]).timing(3, meanwhile) == Timing(4.0, 4, 0.0)
 
 
 def test_slow_downs_are_against_the_quietest_time_that_was_seen(monkeypatch: pytest.MonkeyPatch):

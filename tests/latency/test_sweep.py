@@ -18,7 +18,7 @@ from rtseg_jax.config import base_config, run_spec
 from rtseg_jax.errors import UserError
 from rtseg_jax.export.spec import PRECISIONS
 from rtseg_jax.files import read_rows
-from rtseg_jax.latency import LatencyModel, LatencySpec, arch_latency, child, devices, sampling, sweep
+from rtseg_jax.latency import LatencyModel, LatencySpec, arch_latency, child, devices, sampling, sweep, turns
 from rtseg_jax.latency.backend import Timing, merged, noise_warning, timing_of
 from rtseg_jax.latency.child import measure_networks_in_child, run_sweep_in_child
 from rtseg_jax.latency.devices import make_backend
@@ -142,7 +142,7 @@ def test_rounds_go_on_until_the_lowest_three_agree(formula: type[Formula], monke
         "never": [20.0 - number for number in range(12)],
     }
     monkeypatch.setattr(formula, "measure", lambda self, model: Timing(left[model].pop(0), 1, 0.0))
-    timings = sweep.in_turns(formula(), list(left))
+    timings = turns.in_turns(formula(), list(left))
     nexts = ((5.0, 3, 5.05), (4.0, 5, 4.04), (2.0, 5, 2.02), (9.0, 12, 10.0))
     assert timings == [Timing(ms, rounds, second / ms - 1) for ms, rounds, second in nexts]
     assert not any(left.values())
@@ -229,21 +229,21 @@ def test_sampled_networks_can_be_declared_and_begin_with_the_supernet():
 
 
 def test_sweep_goes_on_where_it_was_cut_off(formula: type[Formula], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(formula, "limit", sweep.ROUNDS * sweep.BATCH + 2)
+    monkeypatch.setattr(formula, "limit", turns.ROUNDS * turns.BATCH + 2)
     with pytest.raises(RuntimeError):
         sweep.sweep(SPEC, FAST, tmp_path, silent)
-    assert len(read_rows(tmp_path / "measurements.jsonl")) == sweep.BATCH
+    assert len(read_rows(tmp_path / "measurements.jsonl")) == turns.BATCH
     monkeypatch.setattr(formula, "limit", 10**9)
     formula.measured = 0
     result = sweep.sweep(SPEC, FAST, tmp_path, silent)
-    assert formula.measured == sweep.ROUNDS * (12 + 3 + 2 - sweep.BATCH)
+    assert formula.measured == turns.ROUNDS * (12 + 3 + 2 - turns.BATCH)
     assert len(read_rows(tmp_path / "measurements.jsonl")) == 17
     formula.measured = 0
     again = sweep.sweep(SPEC, FAST, tmp_path, silent)
     assert (again.blocks, again.networks, again.model.errors) == (result.blocks, result.networks, result.model.errors)
     assert formula.measured == 0
     loaded = LatencyModel.load(tmp_path / "predictor.json")
-    assert loaded.card["runs"] == sweep.ROUNDS  # the formula times each model once a round
+    assert loaded.card["runs"] == turns.ROUNDS  # the formula times each model once a round
     assert loaded.errors == result.model.errors
 
 
@@ -282,7 +282,7 @@ def test_more_blocks_are_added_to_those_that_are_there(formula: type[Formula], t
     sweep.sweep(SPEC, FAST, tmp_path, silent)
     formula.measured = 0
     sweep.sweep(SPEC, dataclasses.replace(FAST, num_blocks=16), tmp_path, silent)
-    assert formula.measured == sweep.ROUNDS * 4
+    assert formula.measured == turns.ROUNDS * 4
 
 
 def test_measurements_of_other_conditions_are_left_alone(tmp_path: Path):

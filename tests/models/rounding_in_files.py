@@ -119,7 +119,7 @@ def operators_of(names: tuple[str, ...]) -> dict[str, Block]:
 
 def of_operators(blocks: dict[str, Block], quantize: str) -> dict:
     """Each operator alone, all in one file; what they read is rounded alike."""
-    variables = {name: tflite.random_variables(block, SIZE) for name, block in blocks.items()}
+    variables = {name: tflite.random_variables(block) for name, block in blocks.items()}
     tensors = list(dict.fromkeys(tensor for block in blocks.values() for tensor in block.inputs))
     generator = np.random.default_rng(0)
     shapes = [(1, *tensor.size(SIZE), tensor.channels) for tensor in tensors]

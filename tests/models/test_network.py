@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from helpers.filling import random_variables
 from rtseg_jax.architecture import declare
 from rtseg_jax.models import Architecture, SegmentationNetwork
 from rtseg_jax.models.network import BlockModule
+from rtseg_jax.models.variables import lookup
 from rtseg_jax.zoo import RTSeg
 
 NETWORK = declare(
@@ -101,6 +103,18 @@ def test_parameters_do_not_depend_on_size_or_compute_dtype():
     model = SegmentationNetwork(NETWORK, jnp.bfloat16)
     init = functools.partial(model.init, auxiliary=True)
     assert jax.eval_shape(init, jax.random.key(0), images((48, 80), 1)) == shapes()
+
+
+@pytest.mark.parametrize(("collection", "role"), [("params", "scale"), ("batch_stats", "var")])
+def test_weights_of_another_shape_are_refused(collection, role):
+    """Also where they could be broadcast to the declared one."""
+    block = NETWORK.plain_blocks[0]
+    weight = next(weight for weight in block.weights.values() if weight.name[-1] == role)
+    values = jax.tree.map(jnp.asarray, variables())
+    lookup(values[collection], (block.name, *weight.name[:-1]))[role] = jnp.ones(1)
+    name = "/".join((block.name, *weight.name))
+    with pytest.raises(ValueError, match=re.escape(f"{name} is of shape (1,); {weight.shape} is declared")):
+        SegmentationNetwork(NETWORK).apply(values, pictures())
 
 
 def test_auxiliary_heads_are_left_out_where_nobody_asks():

@@ -3,13 +3,14 @@
 import functools
 import importlib.metadata
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from rtseg_jax.export.interpreter import load_interpreter
 from rtseg_jax.latency.backend import WARMUP, FileBackend, Timing, processor_name
-from rtseg_jax.latency.neighbour import Clock, Neighbour, undisturbed
+from rtseg_jax.latency.neighbour import Clock, Neighbour, nothing_to_do, undisturbed
 
 
 class HostCpu(FileBackend):
@@ -24,6 +25,7 @@ class HostCpu(FileBackend):
 
     def __init__(self, threads: int = 1, runs: int = 15, warmup: int = WARMUP):
         self.threads, self.runs, self.warmup = threads, runs, warmup
+        self.meanwhile: Callable[[], bool] = nothing_to_do
 
     def measure(self, model: bytes) -> Timing:
         """Times one model on random input."""
@@ -31,7 +33,7 @@ class HostCpu(FileBackend):
         fill_inputs(interpreter)
         for _ in range(self.warmup):
             interpreter.invoke()
-        return undisturbed(interpreter.invoke, self.runs, self._neighbour, self._cpu_time)
+        return undisturbed(interpreter.invoke, self.runs, self._neighbour, self._cpu_time, self.meanwhile)
 
     @functools.cached_property
     def _neighbour(self) -> Neighbour:

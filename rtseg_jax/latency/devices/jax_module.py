@@ -122,7 +122,7 @@ def module_function(
 
     variables = jax.tree_util.tree_map_with_path(
         lambda path, leaf: jnp.asarray(leaf, dtype if path[-1].key == "kernel" else leaf.dtype),
-        tflite.random_variables(declared, image_size),
+        tflite.random_variables(declared),
     )
     if isinstance(declared, Block):
         block = BlockModule(declared, dtype, default_lowering())
