@@ -24,6 +24,7 @@ from rtseg_jax.data.layout import find_layout
 from rtseg_jax.data.pair_source import PairSource
 from rtseg_jax.data.pairing import pair_up, stem
 from rtseg_jax.describe import describe
+from rtseg_jax.export.spec import FLOAT32
 from rtseg_jax.latency import devices
 from rtseg_jax.latency.backend import Timing
 from rtseg_jax.latency.features import WIDTH_FEATURES, block_terms, width_features
@@ -89,7 +90,7 @@ def test_an_operator_and_a_network(toy):
     np.testing.assert_allclose(twice, 2 * once, rtol=1e-5)
     # It has a price, a row in the tables of memory and schedule, a recipe, and a place in the survey.
     body = network.plain_blocks[0]
-    priced = dict(zip(WIDTH_FEATURES, width_features(block_terms(body, (8, 8))), strict=True))
+    priced = dict(zip(WIDTH_FEATURES, width_features(block_terms(body, (8, 8), FLOAT32)), strict=True))
     assert priced["traffic"] > 0
     config = base_config()
     config.model = "toy"

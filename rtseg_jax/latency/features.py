@@ -18,7 +18,7 @@ from rtseg_jax.architecture import operators as declared
 from rtseg_jax.architecture.counts import all_kept, pixels
 from rtseg_jax.architecture.extents import fitting
 from rtseg_jax.architecture.graph import Block, Group, Groups, Op, Tensor
-from rtseg_jax.export.spec import DYNAMIC, FLOAT32, LEAST_WEIGHTS
+from rtseg_jax.export.spec import DYNAMIC, LEAST_WEIGHTS
 
 WIDTH_FEATURES = (
     "conv_macs",  # full convolutions larger than 1×1
@@ -94,7 +94,7 @@ class Term:
     kernel: Kernel = LARGE
 
 
-def block_terms(block: Block, image_size: tuple[int, int], precision: str = FLOAT32) -> tuple[Term, ...]:
+def block_terms(block: Block, image_size: tuple[int, int], precision: str) -> tuple[Term, ...]:
     """All terms of a block's width features, in files of one of `export.spec.PRECISIONS`."""
     terms = [term for op in block.ops for term in _priced(op, image_size)]
     if precision == DYNAMIC:

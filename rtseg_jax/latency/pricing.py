@@ -9,7 +9,7 @@ that become floats again. All coefficients are non-negative.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from rtseg_jax.architecture import MIXED, ArchSpec, Group, Network, declare_spec
+from rtseg_jax.architecture import MIXED, ArchSpec, Block, Group, Network, declare_spec
 from rtseg_jax.latency.features import (
     CONTEXT_FEATURES,
     TILINGS,
@@ -123,8 +123,7 @@ def network_latency(network: Network, image_size: tuple[int, int], model: Latenc
       operators, as the supernet does. A path costs in proportion to its weight, skip costs nothing.
     """
     choices, blocks = zip(*network.walk(), strict=True)
-    table = feature_table([block_terms(block, image_size, model.precision) for block in blocks])
-    context = np.asarray([context_of(block, image_size, model.kinds) for block in blocks], np.float32)
+    table, context = _features(blocks, image_size, model)
     supernet = {mixed.name: mixed.weights(MIXED) for mixed in network.mixed_blocks}
     # Row of each block's weight among [1, weights of the mixed blocks one after the other].
     order = [(mixed.name, path) for mixed in network.mixed_blocks for path in mixed.choices]
@@ -134,7 +133,7 @@ def network_latency(network: Network, image_size: tuple[int, int], model: Latenc
         counts = [kept.get(name, size) for name, size in zip(table.groups, table.sizes, strict=True)]
         widths = table(jnp.stack([jnp.float32(count) for count in counts]), model.arrays["tiles"])
         given = [jnp.asarray(weights.get(name, every), jnp.float32) for name, every in supernet.items()]
-        return total_latency(model.arrays, widths, jnp.asarray(context), jnp.concatenate([jnp.ones(1), *given])[rows])
+        return total_latency(model.arrays, widths, context, jnp.concatenate([jnp.ones(1), *given])[rows])
 
     return latency
 
@@ -167,8 +166,7 @@ def latency_by_part(arch: ArchSpec, image_size: tuple[int, int], model: LatencyM
     add up to `arch_latency`.
     """
     blocks = declare_spec(arch).plain_blocks
-    table = feature_table([block_terms(block, image_size, model.precision) for block in blocks])
-    context = jnp.asarray([context_of(block, image_size, model.kinds) for block in blocks], jnp.float32)
+    table, context = _features(blocks, image_size, model)
 
     def priced(sizes: jax.Array) -> tuple[jax.Array, list[Any]]:
         widths = table(sizes, model.arrays["tiles"])
@@ -182,6 +180,12 @@ def latency_by_part(arch: ArchSpec, image_size: tuple[int, int], model: LatencyM
         part = block.name.split("_")[0]  # detail_1_2 and stage16_down_1 belong to detail and stage16
         parts[part] = parts.get(part, 0.0) + own * ms
     return {**parts, "between blocks": float(np.asarray(columns, np.float64) @ np.asarray(between))}
+
+
+def _features(blocks: Sequence[Block], image_size: tuple[int, int], model: LatencyModel) -> tuple[FeatureTable, Any]:
+    """Width features of blocks, and their context [block, feature]."""
+    table = feature_table([block_terms(block, image_size, model.precision) for block in blocks])
+    return table, jnp.asarray([context_of(block, image_size, model.kinds) for block in blocks], jnp.float32)
 
 
 def total_latency(

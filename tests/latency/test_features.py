@@ -8,6 +8,7 @@ import pytest
 from rtseg_jax.architecture import Block, Group, NetworkSpec, Tensor, counts, declare
 from rtseg_jax.architecture.builder import Builder
 from rtseg_jax.architecture.extents import Strided
+from rtseg_jax.export.spec import FLOAT32
 from rtseg_jax.latency.features import (
     CONTEXT_FEATURES,
     TILINGS,
@@ -150,7 +151,7 @@ def test_mac_features_add_up_to_the_counted_macs(block: Block):
         for op in block.ops
         if type(op).__name__ == "Pool" and op.kind == "average"  # exported as a convolution, not counted in tables
     )
-    found = float(np.asarray(width_features(block_terms(block, SIZE)), np.float64)[MACS].sum())
+    found = float(np.asarray(width_features(block_terms(block, SIZE, FLOAT32)), np.float64)[MACS].sum())
     assert found == pytest.approx(counts.block_macs(block, SIZE) + pooled, rel=1e-6)
 
 
@@ -184,7 +185,7 @@ def test_features_never_fall_and_something_rises_with_every_group(block: Block):
     groups = {g for op in block.ops for t in (*op.inputs, op.output) for g in t.groups}
 
     def features(values: dict[str, jax.Array]) -> jax.Array:
-        terms = block_terms(block, SIZE)
+        terms = block_terms(block, SIZE, FLOAT32)
         return jnp.stack([jnp.float32(x) for x in width_features(terms, lambda g: values.get(g.name, g.size))])
 
     slopes = jax.jacobian(features)({g.name: jnp.float32(g.size) for g in groups})

@@ -16,6 +16,7 @@ from rtseg_jax.architecture.decided import resize_block
 from rtseg_jax.architecture.extents import Strided
 from rtseg_jax.architecture.graph import Op
 from rtseg_jax.errors import UserError
+from rtseg_jax.export.spec import FLOAT32
 from rtseg_jax.latency.features import block_terms, width_features
 from rtseg_jax.models.cells import cell_conv
 from rtseg_jax.models.network import BlockModule
@@ -119,9 +120,9 @@ def test_masked_equals_sliced(name):
 @pytest.mark.parametrize("name", CASES)
 def test_price_never_falls(name):
     block = block_of(name)
-    features = np.asarray(width_features(block_terms(block, SIZE)))
+    features = np.asarray(width_features(block_terms(block, SIZE, FLOAT32)))
     small = resize_block(block, {"a": 4, "b": 2, "heads": 2, "w": 3})
-    fewer = np.asarray(width_features(block_terms(small, SIZE)))
+    fewer = np.asarray(width_features(block_terms(small, SIZE, FLOAT32)))
     assert (fewer <= features).all()
     if name not in ("dropout", "drop_path"):
         assert features.sum() > 0
