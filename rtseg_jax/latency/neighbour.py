@@ -12,7 +12,7 @@ SOME = 0.05  # of the looks, which are believed to be quiet; single ones may be 
 QUIET = 0.25  # slow-down up to which runs count; an idle processor's is below 0.1, a shared core's 0.7 and more
 
 BETWEEN_S = 1e-3  # of runs between two looks, unless one alone takes longer
-COUNTED_S = 15e-3  # of runs that count, at least: short models run more often than asked
+COUNTED_S = 5e-3  # of runs that count, at least: short models run more often than asked
 PATIENCE_S = 0.06  # of runs, for each that is to count, after which no quiet moment is waited for any longer
 
 Clock = Callable[[], float]
@@ -33,7 +33,14 @@ class Neighbour:
         self._recent: list[float] = []
 
     def slows(self) -> float:
-        """Relative slow-down against the quietest time that was seen, 0 or more."""
+        """Relative slow-down against the quietest time that was seen, 0 or more.
+
+        What seems slow is looked at twice, and the lesser counts: an interrupt delays one look, a neighbour both.
+        """
+        first = self._look()
+        return first if first <= QUIET else min(first, self._look())
+
+    def _look(self) -> float:
         seconds = self._seconds()
         self._recent.append(seconds)
         if len(self._recent) == LOOKS:
