@@ -31,7 +31,7 @@ def fit_blocks(
     weights = jnp.asarray(np.stack(subsets), jnp.float32)
     # Side by side the trainings take as long as one: each is too small to fill a processor.
     data = tuple(jnp.asarray(x, jnp.float32) for x in (blocks.widths, blocks.context, target))
-    trained = _train_each(start, stacked, data, weights, steps)
+    trained = jax.device_get(_train_each(start, stacked, data, weights, steps))
     return [{**part, **jax.tree.map(lambda x, i=i: x[i], trained)} for i, part in enumerate(frozen)]
 
 

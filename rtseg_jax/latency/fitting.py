@@ -110,7 +110,8 @@ def fit(measured: Measured, card: Mapping[str, Any], seed: int = 0, steps: int =
         "network": jnp.asarray(network_terms(columns, network_ms), jnp.float32),
         "spread": jnp.float32(conformal_spread(alone, network_ms)),
     }
-    predictions = [predict(m, blocks[unseen]) for m, (_, unseen) in zip(split_models, splits, strict=True)]
+    # Every model says something of all blocks: of as many each time, for which one program is compiled.
+    predictions = [predict(m, blocks)[unseen] for m, (_, unseen) in zip(split_models, splits, strict=True)]
     return Fit(LatencyModel(params, kinds, card, {}), _by_name(splits, predictions), alone)
 
 
