@@ -6,7 +6,8 @@ import pytest
 from latency.synthetic import SIZE, SPEC
 
 from rtseg_jax.latency import turns
-from rtseg_jax.latency.backend import Timing
+from rtseg_jax.latency.backend import Timing, WaitingBackend
+from rtseg_jax.latency.devices.host_cpu import HostCpu
 from rtseg_jax.latency.sampling import sample_blocks, sample_networks
 from rtseg_jax.latency.subjects import Subject
 
@@ -64,3 +65,8 @@ def test_whoever_waits_builds_ahead(backend: Recorder, expected: str, monkeypatc
     assert [subject for subject, _, _ in found] == SUBJECTS
     assert [(timing.ms, timing.runs) for _, timing, _ in found] == [(1.0 + i, 2) for i in range(6)]
     assert [origin.graph for _, _, origin in found] == [f"digest of {i}" for i in range(6)]
+
+
+def test_this_machines_processor_is_waited_for():
+    assert isinstance(HostCpu(), WaitingBackend)
+    assert not isinstance(Recorder(), WaitingBackend)
