@@ -1,12 +1,7 @@
 """Batches read ahead by threads, in this process or in worker processes."""
 
 import contextlib
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Iterator
-from multiprocessing import connection
 from typing import Any
 
 import cv2
@@ -14,6 +9,7 @@ import numpy as np
 
 from rtseg_jax.data.quiet_grain import grain
 from rtseg_jax.errors import UserError
+from rtseg_jax.worker_processes import begin_worker
 
 
 def read_ahead(batches: "grain.MapDataset", num_threads: int, num_workers: int) -> Iterator[Any]:
@@ -56,15 +52,5 @@ def _closed_at_the_end(batches: Any) -> Iterator[Any]:
 
 
 def _begin_worker(index: int, count: int) -> None:
-    # Ctrl-C reaches every process of a terminal; the one that was started there ends the workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    begin_worker()
     cv2.setNumThreads(1)  # the workers are what runs in parallel
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A parent that is killed cannot end its workers."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    connection.wait([parent.sentinel])
-    os._exit(1)

@@ -91,6 +91,26 @@ class FollowedBackend(Backend, Protocol):
         """Ends it; `finished` says whether all was measured."""
 
 
+def built_file(subject: Subject, converter: str, precision: str) -> bytes:
+    """The file of a block or network, with random weights; imports TensorFlow where jax2tf writes it.
+
+    Networks are in the form in which they are exported, those of float32 without the normalization of pictures.
+    """
+    from rtseg_jax.export import integer, tflite
+
+    logging.set_verbosity(logging.ERROR)  # the converter greets at every model
+    declared, image_size = subject.declare(), subject.image_size
+    spec = ExportSpec(image_size, quantize=quantization(precision), converter=converter)
+    if isinstance(declared, Block):
+        if spec.integers:
+            return integer.convert_random_block(declared, image_size, spec.quantize)
+        return tflite.convert_block(declared, image_size, converter=spec.converter, quantize=spec.quantize)
+    variables = tflite.random_variables(declared)
+    normalization = None if precision == FLOAT32 else (IMAGE_MEAN, IMAGE_STD)
+    write = integer.convert_random_network if spec.integers else tflite.convert_network
+    return write(declared, variables, spec, normalization)
+
+
 class FileBackend:
     """What backends share whose models are TFLite files.
 
@@ -103,23 +123,8 @@ class FileBackend:
     precision = FLOAT32
 
     def build(self, subject: Subject) -> bytes:
-        """Converts a block or network; imports TensorFlow where jax2tf does it.
-
-        Networks are in the form in which they are exported, those of float32 without the normalization of pictures.
-        """
-        from rtseg_jax.export import integer, tflite
-
-        logging.set_verbosity(logging.ERROR)  # the converter greets at every model
-        declared, image_size = subject.declare(), subject.image_size
-        spec = ExportSpec(image_size, quantize=quantization(self.precision), converter=self.converter)
-        if isinstance(declared, Block):
-            if spec.integers:
-                return integer.convert_random_block(declared, image_size, spec.quantize)
-            return tflite.convert_block(declared, image_size, converter=spec.converter, quantize=spec.quantize)
-        variables = tflite.random_variables(declared)
-        normalization = None if self.precision == FLOAT32 else (IMAGE_MEAN, IMAGE_STD)
-        write = integer.convert_random_network if spec.integers else tflite.convert_network
-        return write(declared, variables, spec, normalization)
+        """See `built_file`."""
+        return built_file(subject, self.converter, self.precision)
 
     def numbers(self, floats: str) -> str:
         """The card's `precision`, where the device computes on floating-point numbers in `floats`."""

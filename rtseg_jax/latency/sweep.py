@@ -15,6 +15,7 @@ from rtseg_jax.latency import turns
 from rtseg_jax.latency.accuracy import Point, error_figures
 from rtseg_jax.latency.adapting import adapt
 from rtseg_jax.latency.backend import Backend, FollowedBackend, Report, Timing, noise_warning
+from rtseg_jax.latency.building import blocks_in
 from rtseg_jax.latency.devices import make_backend
 from rtseg_jax.latency.fitting import Fit, Measured, fit
 from rtseg_jax.latency.measurements import Measurements
@@ -23,7 +24,7 @@ from rtseg_jax.latency.pricing import predict_arch
 from rtseg_jax.latency.sampling import sample_blocks, sample_networks, sample_unseen_networks
 from rtseg_jax.latency.spec import LatencySpec
 from rtseg_jax.latency.subjects import Size, Subject
-from rtseg_jax.latency.turns import blocks_in, in_turns, measure
+from rtseg_jax.latency.turns import in_turns, measure
 
 UNSEEN = "unseen networks"
 LEFT_OUT = "networks left out one at a time"

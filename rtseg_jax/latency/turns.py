@@ -5,8 +5,8 @@ import datetime
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from rtseg_jax.architecture import declare_spec
 from rtseg_jax.latency.backend import Backend, BatchBackend, Timing, WaitingBackend, merged
+from rtseg_jax.latency.building import Build, blocks_in, building
 from rtseg_jax.latency.measurements import Origin
 from rtseg_jax.latency.subjects import Subject
 
@@ -22,23 +22,31 @@ Told = Callable[[int, str], None]
 
 def measure(backend: Backend, subjects: Sequence[Subject], report: Told) -> Iterator[tuple[Subject, Timing, Origin]]:
     """Builds and measures, a batch at a time; a backend that waits for quiet moments has later ones built meanwhile."""
-    line = Line(backend, subjects, report)
-    if isinstance(backend, WaitingBackend):
-        backend.meanwhile = line.build_ahead
-    for start in range(0, len(subjects), BATCH):
-        batch = subjects[start : start + BATCH]
-        models = [line.next() for _ in batch]
-        date = datetime.datetime.now(datetime.UTC).date().isoformat()
-        origins = [Origin(backend.digest(model), date) for model in models]
-        yield from zip(batch, in_turns(backend, models), origins, strict=True)
+    with building(backend, subjects) as (build, at_once):
+        line = Line(subjects, build, BATCH if at_once else 1, report)
+        if isinstance(backend, WaitingBackend):
+            backend.meanwhile = line.build_ahead
+        for start in range(0, len(subjects), BATCH):
+            batch = subjects[start : start + BATCH]
+            models = [line.next() for _ in batch]
+            date = datetime.datetime.now(datetime.UTC).date().isoformat()
+            origins = [Origin(backend.digest(model), date) for model in models]
+            yield from zip(batch, in_turns(backend, models), origins, strict=True)
 
 
 class Line:
-    """The models of subjects, in order; each is built when it is asked for, or before."""
+    """The models of subjects, in order; each is built when it is asked for, or before.
 
-    def __init__(self, backend: Backend, subjects: Sequence[Subject], report: Told):
-        self._backend, self._subjects, self._report = backend, subjects, report
-        self._number = 0  # of subjects whose models are built
+    Attributes:
+      subjects: whose models these are.
+      build: builds some.
+      number: so many at a time.
+      report: is told of each.
+    """
+
+    def __init__(self, subjects: Sequence[Subject], build: Build, number: int, report: Told):
+        self.subjects, self.build, self.number, self.report = subjects, build, number, report
+        self._built = 0
         self._waiting: collections.deque[tuple[int, Any]] = collections.deque()
 
     def next(self) -> Any:
@@ -48,23 +56,23 @@ class Line:
         return self._waiting.popleft()[1]
 
     def build_ahead(self) -> bool:
-        """Builds one that is not asked for yet; says whether there was one, and room for it."""
+        """Builds some that are not asked for yet; says whether there were any, and room for them."""
         room = MOST_AHEAD - sum(blocks for blocks, _ in self._waiting)
-        if self._number == len(self._subjects) or blocks_in(self._subjects[self._number]) > room:
+        if not self._chosen() or sum(map(blocks_in, self._chosen())) > room:
             return False
         self._build()
         return True
 
+    def _chosen(self) -> Sequence[Subject]:
+        return self.subjects[self._built : self._built + self.number]
+
     def _build(self) -> None:
-        subject = self._subjects[self._number]
-        self._report(self._number, subject.block or "whole network")
-        self._waiting.append((blocks_in(subject), self._backend.build(subject)))
-        self._number += 1
-
-
-def blocks_in(subject: Subject) -> int:
-    """How many blocks a subject has: what it costs to build and to keep."""
-    return 1 if subject.block else len(declare_spec(subject.arch).plain_blocks)
+        chosen = self._chosen()
+        models = iter(self.build(chosen))
+        for subject in chosen:
+            self.report(self._built, subject.block or "whole network")
+            self._waiting.append((blocks_in(subject), next(models)))
+            self._built += 1
 
 
 def in_turns(backend: Backend, models: list[Any]) -> list[Timing]:

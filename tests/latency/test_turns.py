@@ -1,12 +1,15 @@
 """Models of a sweep: which are built when, and that whoever waits has others built meanwhile."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 
 import pytest
 from latency.synthetic import SIZE, SPEC
 
 from rtseg_jax.latency import turns
 from rtseg_jax.latency.backend import Timing, WaitingBackend
+from rtseg_jax.latency.building import Build
 from rtseg_jax.latency.devices.host_cpu import HostCpu
 from rtseg_jax.latency.sampling import sample_blocks, sample_networks
 from rtseg_jax.latency.subjects import Subject
@@ -47,16 +50,24 @@ class Waiting(Recorder):
         return super().measure(model)
 
 
+@contextlib.contextmanager
+def together(backend: Recorder, subjects: list[Subject]) -> Iterator[tuple[Build, bool]]:
+    yield lambda some: map(backend.build, some), True
+
+
 @pytest.mark.parametrize(
-    ("backend", "expected"),
+    ("backend", "how", "expected"),
     [
-        (Recorder(), "b0 b1 m0 m1 m0 m1 b2 b3 m2 m3 m2 m3 b4 b5 m4 m5 m4 m5 "),
+        (Recorder(), turns.building, "b0 b1 m0 m1 m0 m1 b2 b3 m2 m3 m2 m3 b4 b5 m4 m5 m4 m5 "),
         # One ahead at a time, three at most; the network has more blocks than that.
-        (Waiting(), "b0 b1 b2 m0 b3 m1 b4 m0 m1 m2 m3 m2 m3 b5 m4 m5 m4 m5 "),
+        (Waiting(), turns.building, "b0 b1 b2 m0 b3 m1 b4 m0 m1 m2 m3 m2 m3 b5 m4 m5 m4 m5 "),
+        # A batch at a time, the network's among them.
+        (Recorder(), together, "b0 b1 m0 m1 m0 m1 b2 b3 m2 m3 m2 m3 b4 b5 m4 m5 m4 m5 "),
+        (Waiting(), together, "b0 b1 b2 b3 m0 m1 m0 m1 m2 m3 m2 m3 b4 b5 m4 m5 m4 m5 "),
     ],
 )
-def test_whoever_waits_builds_ahead(backend: Recorder, expected: str, monkeypatch: pytest.MonkeyPatch):
-    for name, value in {"ROUNDS": 2, "MOST_ROUNDS": 2, "BATCH": 2, "MOST_AHEAD": 3}.items():
+def test_whoever_waits_builds_ahead(backend: Recorder, how, expected: str, monkeypatch: pytest.MonkeyPatch):
+    for name, value in {"building": how, "ROUNDS": 2, "MOST_ROUNDS": 2, "BATCH": 2, "MOST_AHEAD": 3}.items():
         monkeypatch.setattr(turns, name, value)
     told: list[tuple[int, str]] = []
     found = list(turns.measure(backend, SUBJECTS, lambda *call: told.append(call)))
